@@ -1,0 +1,45 @@
+# Every target that needs packages has a virtual environment of its own under .venv/,
+# made from the package registry when it is missing or setup.cfg has changed.
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+VERSIONS ?= 3.10 3.11 3.12 3.13
+
+# The rooms without sockets, threads or clocks: all of their branches are tested.
+PURE = yoton/routing.py,yoton/connection/framing.py,yoton/connection/handshake.py,yoton/connection/heartbeat.py,yoton/connection/protocol.py,yoton/channels/negotiation.py
+
+.PHONY: help test test-all lint demo docs clean
+
+help:
+	@echo "make test      lint, type check and run all tests"
+	@echo "make test-all  the tests on every supported Python ($(VERSIONS))"
+	@echo "make demo      an IDE side drives a real Python kernel"
+	@echo "make docs      the manual, as HTML in docs/_build/html"
+
+.venv/%/ready: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv/$*
+	.venv/$*/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
+	touch $@
+
+test: lint .venv/test/ready
+	.venv/test/bin/python -m pytest --cov --cov-report= $(PYTEST_ARGS)
+	.venv/test/bin/python -m coverage report --include="$(PURE)" --fail-under=100 --show-missing
+
+lint: .venv/test/ready
+	.venv/test/bin/ruff check .
+	.venv/test/bin/ruff format --check .
+	.venv/test/bin/mypy
+
+test-all:
+	for version in $(VERSIONS); do \
+	    tests/on_python $$version || exit 1; \
+	done
+
+demo: .venv/demo/ready
+	.venv/demo/bin/python -m examples.ide_kernel.demo
+
+docs: .venv/docs/ready
+	.venv/docs/bin/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+clean:
+	rm -rf .venv docs/_build build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -1,0 +1,143 @@
+"""From the text of an address to a transport, a host and a port.
+
+An address is ``[transport://]host:port``. The port is a number (0: the system chooses), or a
+name that is hashed to a number, or a name with an offset: ``localhost:PYZO+256``.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from typing import NamedTuple
+
+from yoton.exceptions import AddressError
+from yoton.hashing import text_hash
+
+#: Port names are hashed into the range of ports that no service is registered for (IANA).
+FIRST_DYNAMIC_PORT = 49152
+DYNAMIC_PORT_COUNT = 16384
+PORT_LIMIT = 65536
+
+TRANSPORTS = ("tcp",)
+
+_EXPECTED = (
+    "expected '[tcp://]host:port', with a port number from 0 to 65535 or a port name that may"
+    " carry an offset, as in 'localhost:8000', '[::1]:0' or 'localhost:name+2'"
+)
+_PORT_NUMBER = re.compile(r"[+-]?\d+", re.ASCII)
+_PUBLIC_HOST = re.compile(r"publichost(\d*)", re.ASCII | re.IGNORECASE)
+
+
+class Address(NamedTuple):
+    """Where to bind or connect.
+
+    Parameters
+    ----------
+    transport : str
+        What carries the bytes: "tcp".
+    host : str
+        Numeric address or host name, without brackets.
+    port : int
+        Port number; 0 lets the system choose when binding.
+    """
+
+    transport: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return format_host_port(self.host, self.port)
+
+
+def format_host_port(host: str, port: int) -> str:
+    """Write a host and a port as one text, with an IPv6 host in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def parse_address(text: str) -> Address:
+    """Take the text of an address apart.
+
+    Parameters
+    ----------
+    text : str
+        ``[tcp://]host:port``. 'localhost' stands for 127.0.0.1, 'publichost' or 'publichostN'
+        for the first or N-th address of this machine's host name, a host in brackets is IPv6.
+
+    Raises
+    ------
+    AddressError
+        The text has another form, names an unknown transport or public host, or gives a port
+        beyond 65535. It is a ValueError.
+
+    Notes
+    -----
+    Looks up this machine's host name for 'publichost', which can take the resolver's time.
+    """
+    if not isinstance(text, str):
+        raise AddressError(f"address is {text!r}; {_EXPECTED}")
+    transport, separator, rest = text.strip().rpartition("://")
+    if not separator:
+        transport = TRANSPORTS[0]
+    if transport.lower() not in TRANSPORTS:
+        raise AddressError(f"address {text!r} has the unknown transport {transport!r}; {_EXPECTED}")
+    host, port_text = _split_host_port(rest, text)
+    return Address(transport.lower(), _resolve_host(host, text), _parse_port(port_text, text))
+
+
+def _split_host_port(rest: str, text: str) -> tuple[str, str]:
+    if rest.startswith("["):
+        host, bracket, port_text = rest[1:].partition("]")
+        if not bracket or not port_text.startswith(":"):
+            raise AddressError(f"address {text!r} has no port behind its brackets; {_EXPECTED}")
+        port_text = port_text[1:]
+    else:
+        host, colon, port_text = rest.partition(":")
+        if not colon:
+            raise AddressError(f"address {text!r} has no port; {_EXPECTED}")
+    if not host or not port_text:
+        raise AddressError(f"address {text!r} lacks a host or a port; {_EXPECTED}")
+    return host, port_text
+
+
+def _resolve_host(host: str, text: str) -> str:
+    if host.lower() == "localhost":
+        return "127.0.0.1"
+    public = _PUBLIC_HOST.fullmatch(host)
+    if public is None:
+        return host
+    index = int(public[1] or 0)
+    try:
+        addresses = socket.gethostbyname_ex(socket.gethostname())[2]
+    except OSError as error:
+        raise AddressError(f"address {text!r}: cannot look up this machine's name") from error
+    if index >= len(addresses):
+        raise AddressError(
+            f"address {text!r}: this machine has {len(addresses)} public addresses, counted from 0"
+        )
+    return addresses[index]
+
+
+def _parse_port(port_text: str, text: str) -> int:
+    if _PORT_NUMBER.fullmatch(port_text):
+        port = int(port_text)
+    else:
+        port = _hashed_port(port_text, text)
+    if not 0 <= port < PORT_LIMIT:
+        raise AddressError(f"address {text!r} comes to port {port}; {_EXPECTED}")
+    return port
+
+
+def _hashed_port(port_text: str, text: str) -> int:
+    name, plus, offset_text = port_text.partition("+")
+    if not plus:
+        return port_hash(name)
+    if not _PORT_NUMBER.fullmatch(offset_text):
+        raise AddressError(
+            f"address {text!r}: port offset {offset_text!r} is no integer; {_EXPECTED}"
+        )
+    return port_hash(name) + int(offset_text)
+
+
+def port_hash(name: str) -> int:
+    """Get the port number that a port name stands for, in 49152 to 65535; case counts."""
+    return FIRST_DYNAMIC_PORT + text_hash(name) % DYNAMIC_PORT_COUNT
