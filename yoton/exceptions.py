@@ -4,6 +4,7 @@
 
     YotonError
         LocalUsageError           the caller asked for something that cannot be
+            ArgumentError         a value of the wrong kind (a ValueError)
             AddressError          text that is no address (a ValueError)
             SlotError             a slot that is taken or collides (a ValueError)
             ChannelClosed         use of a closed channel (an OSError)
@@ -35,6 +36,10 @@ class YotonError(Exception):
 
 class LocalUsageError(YotonError):
     """The caller asked for something that cannot be done."""
+
+
+class ArgumentError(LocalUsageError, ValueError):
+    """An argument has a value that it cannot have."""
 
 
 class AddressError(LocalUsageError, ValueError):
