@@ -1,0 +1,94 @@
+"""Signals: what happened, told to those who want to know."""
+
+from __future__ import annotations
+
+import builtins
+import logging
+import threading
+from collections.abc import Callable
+
+from yoton.events.callbacks import Callback
+from yoton.events.queue import Event, app
+
+logger = logging.getLogger(__name__)
+
+
+class Signal:
+    """Something that happens now and then, and the handlers to call when it does.
+
+    A handler that is a bound method does not keep its object alive: when the object is gone,
+    so is the handler. Every method may be called from any thread; none of them waits.
+    """
+
+    def __init__(self) -> None:
+        # Guards the replacing of the handlers. Reentrant: a finalizer may unbind a handler
+        # while its own thread is in here.
+        self._lock = threading.RLock()
+        # Replaced, never changed, so that emitting needs no lock. Those whose object is gone
+        # stay, and do nothing, until it is replaced.
+        self._callbacks: tuple[Callback, ...] = ()
+
+    def bind(self, func: Callable[..., object]) -> None:
+        """Add a handler.
+
+        Parameters
+        ----------
+        func : callable
+            What to call, with the arguments of the signal. Bound methods are held weakly,
+            functions and other callables strongly. Handlers are called in the order in which
+            they were bound; binding one again changes nothing and logs a warning.
+
+        Raises
+        ------
+        ValueError
+            func is not callable.
+        """
+        callback = Callback(func)
+        with self._lock:
+            is_new = not any(other.refers_to(func) for other in self._callbacks)
+            if is_new:
+                self._callbacks = (*self._living_callbacks(), callback)
+        if not is_new:
+            logger.warning("handler %s is already bound to %r", callback.name, self)
+
+    def unbind(self, func: Callable[..., object] | None = None) -> None:
+        """Take a handler off; emissions that are still in the event queue do not reach it.
+
+        Parameters
+        ----------
+        func : callable, optional
+            The handler. Default: all of them. One that is not bound is no error.
+        """
+        with self._lock:
+            for callback in self._callbacks:
+                if func is None or callback.refers_to(func):
+                    callback.release()
+            self._callbacks = self._living_callbacks()
+
+    def emit(self, *args: object, **kwargs: object) -> None:
+        """Have the event loop call the handlers: one event for each is put in its queue."""
+        for callback in self._callbacks:
+            if callback.target() is not None:
+                app.post(Event(callback, *args, **kwargs))
+
+    def emit_now(self, *args: object, **kwargs: object) -> None:
+        """Call the handlers at once, in this thread.
+
+        Should be done in the thread of the event loop only, where handlers expect to be. An
+        error in a handler is logged and the next handler follows.
+        """
+        for callback in self._callbacks:
+            Event(callback, *args, **kwargs).dispatch()
+
+    @property
+    def has_handlers(self) -> bool:
+        """Whether somebody may want to know: a handler is bound."""
+        return bool(self._callbacks)
+
+    @property
+    def type(self) -> builtins.type[Signal]:
+        """The class of this signal."""
+        return builtins.type(self)
+
+    def _living_callbacks(self) -> tuple[Callback, ...]:
+        return tuple(callback for callback in self._callbacks if callback.target() is not None)
