@@ -24,7 +24,7 @@ _EXPECTED = (
     "expected '[tcp://]host:port', with a port number from 0 to 65535 or a port name that may"
     " carry an offset, as in 'localhost:8000', '[::1]:0' or 'localhost:name+2'"
 )
-_PORT_NUMBER = re.compile(r"[+-]?\d+", re.ASCII)
+_PORT_NUMBER = re.compile(r"\s*[+-]?\d+\s*", re.ASCII)
 _PUBLIC_HOST = re.compile(r"publichost(\d*)", re.ASCII | re.IGNORECASE)
 
 
@@ -136,6 +136,15 @@ def _hashed_port(port_text: str, text: str) -> int:
             f"address {text!r}: port offset {offset_text!r} is no integer; {_EXPECTED}"
         )
     return port_hash(name) + int(offset_text)
+
+
+def for_resolver(host: str) -> str | bytes:
+    """Get a host in the form in which the functions of `socket` should get it.
+
+    A str goes through the IDNA codec, whose modules Python imports at its first use. In a
+    process that has changed its import path meanwhile, that can fail.
+    """
+    return host.encode() if host.isascii() else host
 
 
 def port_hash(name: str) -> int:

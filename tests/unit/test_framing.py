@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import struct
+import tracemalloc
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from recorded import (
+    BEAT,
+    CLOSE,
+    HELLO_ON_CHAT,
+    NEW_CONNECTION,
+    REPLY,
+    X_ID,
+    Y_ID,
+    plain_package,
+)
+
+from yoton.connection.framing import (
+    DEFAULT_MAX_DATA_SIZE,
+    HEADER_SIZE,
+    FrameDecoder,
+    encode_package,
+    encode_signal,
+)
+from yoton.exceptions import RemoteProtocolError
+from yoton.package import SLOT_CONTEXT, SLOT_LINK, Package
+
+RECORDED = {
+    "message": (HELLO_ON_CHAT, Package("héllo".encode(), 0x00000FE15408168F, X_ID, 3)),
+    "context": (NEW_CONNECTION, Package(b"NEW_CONNECTION", SLOT_CONTEXT, Y_ID, 1)),
+    "reply": (REPLY, Package(b"i\x07" + bytes(7), 0x00000F4630518E85, X_ID, 6, Y_ID, 1)),
+    "beat": (BEAT, Package(b"", SLOT_LINK, 0, 0)),
+    "close": (CLOSE, Package(b"", SLOT_LINK, 0, 1)),
+}
+recorded = pytest.mark.parametrize(("data", "package"), RECORDED.values(), ids=RECORDED)
+
+MAX_DATA_SIZE = 100
+
+numbers = st.integers(min_value=0, max_value=2**64 - 1)
+packages = st.builds(
+    Package,
+    data=st.binary(max_size=MAX_DATA_SIZE),
+    slot=numbers,
+    source_id=numbers,
+    source_seq=numbers,
+    dest_id=numbers,
+    dest_seq=numbers,
+    is_msgpack=st.booleans(),
+)
+
+
+def encode(package: Package) -> bytes:
+    return b"".join(encode_package(package))
+
+
+def cut(data: bytes, places: list[int]) -> Iterator[bytes]:
+    """Cut data at some places, counted modulo its length."""
+    start = 0
+    for place in sorted(place % (len(data) + 1) for place in places):
+        yield data[start:place]
+        start = place
+    yield data[start:]
+
+
+def decode(chunks: Iterator[bytes], decoder: FrameDecoder) -> list[Package]:
+    return [package for chunk in chunks for package in decoder.decode(chunk)]
+
+
+# Recorded bytes
+
+
+@recorded
+def test_packages_are_written_as_recorded(data: bytes, package: Package) -> None:
+    assert encode(package) == data
+
+
+@recorded
+def test_recorded_packages_are_read(data: bytes, package: Package) -> None:
+    decoder = FrameDecoder()
+    assert decoder.decode(data) == [package]
+    assert not decoder.is_inside_package
+    assert decoder.failure is None
+
+
+@recorded
+def test_recorded_packages_are_read_byte_by_byte(data: bytes, package: Package) -> None:
+    decoder = FrameDecoder()
+    for end in range(1, len(data)):
+        assert decoder.decode(data[end - 1 : end]) == []
+        assert decoder.is_inside_package
+        assert decoder.announced_size == (len(package.data) if end >= HEADER_SIZE else 0)
+    assert decoder.decode(data[-1:]) == [package]
+    assert not decoder.is_inside_package
+    assert decoder.announced_size == 0
+
+
+def test_beat_and_close_are_written_as_recorded() -> None:
+    assert encode_signal(0) == BEAT
+    assert encode_signal(1) == CLOSE
+
+
+# Writing
+
+
+def test_a_small_package_is_one_piece_and_a_large_body_is_not_copied() -> None:
+    assert len(encode_package(Package(bytes(8191), 8, 1, 1))) == 1
+    body = bytes(8192)
+    header, piece = encode_package(Package(body, 8, 1, 1))
+    assert len(header) == HEADER_SIZE
+    assert piece is body
+
+
+def test_objects_in_msgpack_are_marked() -> None:
+    data = encode(Package(b"\xc0", 8, 1, 1, is_msgpack=True))
+    assert data[:8] == b"YOTON  M"
+    [package] = FrameDecoder().decode(data)
+    assert package.is_msgpack
+    assert package.data == b"\xc0"
+
+
+# Reading
+
+
+@given(st.lists(packages, max_size=5), st.lists(st.integers(0, 2000), max_size=20))
+def test_any_packages_cut_anywhere_are_read_as_they_were_written(
+    sent: list[Package], places: list[int]
+) -> None:
+    stream = b"".join(map(encode, sent))
+    decoder = FrameDecoder(MAX_DATA_SIZE)
+    assert decode(cut(stream, places), decoder) == sent
+    assert decoder.failure is None
+    assert not decoder.is_inside_package
+
+
+@given(st.lists(packages, min_size=1, max_size=3))
+def test_any_packages_are_read_byte_by_byte(sent: list[Package]) -> None:
+    stream = b"".join(map(encode, sent))
+    decoder = FrameDecoder(MAX_DATA_SIZE)
+    ends = [sum(map(len, map(encode, sent[: count + 1]))) for count in range(len(sent))]
+    for end in range(1, len(stream) + 1):
+        received = decoder.decode(stream[end - 1 : end])
+        assert received == ([sent[ends.index(end)]] if end in ends else [])
+        assert decoder.is_inside_package is (end not in ends)
+
+
+def test_bodies_are_bytes_of_their_own() -> None:
+    first, second = FrameDecoder().decode(HELLO_ON_CHAT + REPLY)
+    assert type(first.data) is type(second.data) is bytes
+
+
+def test_reading_nothing_changes_nothing() -> None:
+    decoder = FrameDecoder()
+    decoder.decode(HELLO_ON_CHAT[:20])
+    assert decoder.decode(b"") == []
+    assert decoder.decode(HELLO_ON_CHAT[20:]) == [RECORDED["message"][1]]
+
+
+# Faults
+
+
+@pytest.mark.parametrize("place", range(8))
+def test_a_wrong_magic_is_told_after_the_packages_before_it(place: int) -> None:
+    wrong = bytearray(BEAT)
+    wrong[place] ^= 1
+    decoder = FrameDecoder()
+    assert decoder.decode(HELLO_ON_CHAT + bytes(wrong)) == [RECORDED["message"][1]]
+    assert isinstance(decoder.failure, RemoteProtocolError)
+    assert str(decoder.failure) == "Lost track of the stream."
+
+
+@pytest.mark.parametrize("chunk_size", [1, 7, HEADER_SIZE, 1000])
+def test_nothing_is_read_or_held_behind_a_fault(chunk_size: int) -> None:
+    decoder = FrameDecoder()
+    stream = HELLO_ON_CHAT + bytes(HEADER_SIZE) + 10 * HELLO_ON_CHAT
+    chunks = (stream[i : i + chunk_size] for i in range(0, len(stream), chunk_size))
+    assert decode(chunks, decoder) == [RECORDED["message"][1]]
+    assert decoder.failure is not None
+    assert decoder._chunks == []
+    assert not decoder.is_inside_package
+
+
+def test_the_greatest_size_is_accepted() -> None:
+    package = Package(bytes(MAX_DATA_SIZE), 8, 1, 1)
+    decoder = FrameDecoder(MAX_DATA_SIZE)
+    assert decoder.decode(encode(package)) == [package]
+
+
+@pytest.mark.parametrize("size", [MAX_DATA_SIZE + 1, 2**62, 2**64 - 1])
+def test_a_size_over_the_limit_is_refused_as_soon_as_it_is_announced(size: int) -> None:
+    header = BEAT[:48] + struct.pack("<Q", size)
+    decoder = FrameDecoder(MAX_DATA_SIZE)
+    assert decode(cut(header, list(range(HEADER_SIZE))), decoder) == []
+    assert str(decoder.failure) == (
+        f"Package of {size} bytes announced, at most {MAX_DATA_SIZE} are accepted."
+    )
+
+
+@pytest.mark.parametrize("size", [DEFAULT_MAX_DATA_SIZE, 2**62])
+def test_announcing_a_size_takes_no_memory(size: int) -> None:
+    header = BEAT[:48] + struct.pack("<Q", size)
+    tracemalloc.start()
+    try:
+        decoder = FrameDecoder()
+        decoder.decode(header)
+        decoder.decode(bytes(100))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 100_000
+    assert (decoder.failure is None) is (size == DEFAULT_MAX_DATA_SIZE)
+
+
+@given(st.lists(st.binary(max_size=300), max_size=20))
+@example([plain_package(b"x" * MAX_DATA_SIZE, 1) + BEAT[:55], bytes(300)])
+@example([BEAT[:48] + struct.pack("<Q", MAX_DATA_SIZE), bytes(99), bytes(300)])
+def test_no_bytes_make_it_raise_or_hold_more_than_a_package_and_a_read(
+    chunks: list[bytes],
+) -> None:
+    decoder = FrameDecoder(MAX_DATA_SIZE)
+    for chunk in chunks:
+        decoder.decode(chunk)
+        held = sum(map(len, decoder._chunks))
+        assert held < HEADER_SIZE + MAX_DATA_SIZE
+        assert decoder.is_inside_package is (held > 0)
+        assert decoder.failure is None or held == 0
+
+
+@given(st.lists(packages, max_size=3), st.binary(min_size=HEADER_SIZE, max_size=200), st.data())
+def test_packages_before_a_fault_are_not_lost(
+    sent: list[Package], garbage: bytes, data: st.DataObject
+) -> None:
+    garbage = b"\xff" + garbage
+    stream = b"".join(map(encode, sent)) + garbage
+    places = data.draw(st.lists(st.integers(0, len(stream)), max_size=20))
+    decoder = FrameDecoder(MAX_DATA_SIZE)
+    assert decode(cut(stream, places), decoder) == sent
+    assert str(decoder.failure) == "Lost track of the stream."
+
+
+def test_a_package_that_came_in_many_pieces_is_not_held_on_to() -> None:
+    decoder = FrameDecoder()
+    stream = encode(Package(bytes(10_000), 8, 1, 1))
+    assert len(decode(cut(stream, list(range(0, 10_000, 7))), decoder)) == 1
+    assert decoder._chunks == []

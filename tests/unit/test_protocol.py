@@ -1,0 +1,693 @@
+from __future__ import annotations
+
+import itertools
+import struct
+from collections.abc import Callable, Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from recorded import (
+    BEAT,
+    CLOSE,
+    HELLO_ON_CHAT,
+    LINE_OF_X,
+    LINE_OF_Y,
+    NEW_CONNECTION,
+    X_ID,
+    Y_ID,
+    Y_PID,
+    plain_package,
+    read_plain_packages,
+)
+
+from yoton.connection.framing import DEFAULT_MAX_DATA_SIZE, FrameDecoder, encode_package
+from yoton.connection.protocol import (
+    MAX_GONE_SIZE,
+    MAX_HELLO_SIZE,
+    OTHER_END_DROPPED,
+    TRANSITIONS,
+    Connected,
+    ContextsGone,
+    Event,
+    Failed,
+    Identity,
+    Input,
+    PackagesReceived,
+    PeerClosed,
+    Protocol,
+    Role,
+    State,
+    contexts_gone_package,
+)
+from yoton.exceptions import LocalUsageError, RemoteProtocolError
+from yoton.message_types import OBJECT
+from yoton.package import EVERYONE, SLOT_LINK, Package
+
+OWN = Identity(0x0123456789ABCDEF, 4711, name="tested", max_data_size=10**6)
+OWN_LINE = b"YOTON!0123456789abcdef.+4711\r\n"
+PEER = Identity(0xFEDCBA9876543210, 1234, name="peer", max_data_size=10**5, speaks_msgpack=False)
+PEER_LINE = b"YOTON!fedcba9876543210.+1234\r\n"
+
+NOT_YOTON = b"ERROR: this is Yoton.\r\n"
+BAD_ID = b"ERROR: could not parse id.\r\n"
+
+HANDSHAKE_FAILED = "Handshake failed."
+
+roles = pytest.mark.parametrize("role", Role)
+
+
+def new_protocol(role: Role = Role.CONNECTOR) -> Protocol:
+    return Protocol(role, OWN)
+
+
+def hello(**changes: object) -> bytes:
+    """Write the peer's hello; None leaves a field out."""
+    fields = {
+        "versions": [1],
+        "name": "peer",
+        "max_data_size": 10**5,
+        "msgpack": False,
+        **changes,
+    }
+    data = OBJECT.message_to_bytes({k: v for k, v in fields.items() if v is not None})
+    return hello_with(data)
+
+
+def hello_with(data: bytes, slot: int = SLOT_LINK, seq: int = 2) -> bytes:
+    return b"".join(encode_package(Package(data, slot, PEER.id, seq)))
+
+
+def contexts_gone(*ids: int) -> bytes:
+    return b"".join(encode_package(contexts_gone_package(ids)))
+
+
+def open_protocol(role: Role = Role.CONNECTOR, is_extended: bool = False) -> Protocol:
+    protocol = new_protocol(role)
+    protocol.receive_data(PEER_LINE + hello() if is_extended else LINE_OF_Y)
+    protocol.data_to_send()
+    assert protocol.state is State.OPEN
+    return protocol
+
+
+def package_of_y(data: bytes, seq: int) -> Package:
+    return Package(data, 8, Y_ID, seq)
+
+
+def receive_byte_by_byte(protocol: Protocol, data: bytes) -> list[Event]:
+    events: list[Event] = []
+    for byte in data:
+        events += protocol.receive_data(bytes([byte]))
+    return events
+
+
+def packages_in(events: Iterable[Event]) -> list[Package]:
+    return [p for event in events if isinstance(event, PackagesReceived) for p in event.packages]
+
+
+def without_packages(events: Iterable[Event]) -> list[Event]:
+    return [event for event in events if not isinstance(event, PackagesReceived)]
+
+
+def failure(events: list[Event]) -> Failed:
+    """Get the last event, the only one of its kind."""
+    [failed] = [event for event in events if isinstance(event, Failed)]
+    assert events[-1] is failed
+    return failed
+
+
+# The table
+
+
+def closing(is_extended: bool) -> Protocol:
+    protocol = open_protocol(is_extended=is_extended)
+    protocol.send_close()
+    return protocol
+
+
+def peer_closing(is_extended: bool) -> Protocol:
+    protocol = open_protocol(is_extended=is_extended)
+    protocol.receive_data(CLOSE)
+    return protocol
+
+
+def closed(is_extended: bool) -> Protocol:
+    protocol = closing(is_extended)
+    protocol.receive_data(CLOSE)
+    return protocol
+
+
+def waiting_for_hello(is_extended: bool) -> Protocol:
+    protocol = new_protocol()
+    protocol.receive_data(PEER_LINE)
+    return protocol
+
+
+#: How to get a protocol into each state.
+WAYS: dict[State, Callable[[bool], Protocol]] = {
+    State.HANDSHAKE: lambda is_extended: new_protocol(),
+    State.HELLO: waiting_for_hello,
+    State.OPEN: lambda is_extended: open_protocol(is_extended=is_extended),
+    State.CLOSING: closing,
+    State.PEER_CLOSING: peer_closing,
+    State.CLOSED: closed,
+}
+
+#: How to give it each input that comes from the peer. The lines are as long as a header, which
+#: is what the protocol waits for behind the handshake.
+GIVE: dict[Input, Callable[[Protocol], list[Event]]] = {
+    Input.PLAIN_LINE: lambda protocol: protocol.receive_data(LINE_OF_Y + BEAT[:26]),
+    Input.EXTENDED_LINE: lambda protocol: protocol.receive_data(PEER_LINE + hello()[:26]),
+    Input.HELLO: lambda protocol: protocol.receive_data(hello()),
+    Input.CLOSE_RECEIVED: lambda protocol: protocol.receive_data(CLOSE),
+    Input.END_OF_STREAM: lambda protocol: protocol.receive_eof(),
+    Input.VIOLATION: lambda protocol: protocol.receive_data(bytes(56)),
+}
+
+IN_TABLE = [(state, what) for state, row in TRANSITIONS.items() for what in row]
+NOT_IN_TABLE = [
+    (state, what) for state in State for what in Input if what not in TRANSITIONS[state]
+]
+
+both = pytest.mark.parametrize("is_extended", [False, True], ids=["plain", "extended"])
+
+
+def pairs(pairs: list[tuple[State, Input]]) -> pytest.MarkDecorator:
+    names = [f"{state.name}-{what.name}" for state, what in pairs]
+    return pytest.mark.parametrize(("state", "what"), pairs, ids=names)
+
+
+@both
+@pairs(IN_TABLE)
+def test_each_transition_of_the_table_is_made(state: State, what: Input, is_extended: bool) -> None:
+    protocol = WAYS[state](is_extended)
+    assert protocol.state is state
+    if what is Input.CLOSE_SENT:
+        assert protocol.send_close() == CLOSE
+    else:
+        GIVE[what](protocol)
+    assert protocol.state is TRANSITIONS[state][what]
+
+
+@both
+@pairs(NOT_IN_TABLE)
+def test_what_is_not_in_the_table_is_refused_or_ignored(
+    state: State, what: Input, is_extended: bool
+) -> None:
+    protocol = WAYS[state](is_extended)
+    if what is Input.CLOSE_SENT:
+        with pytest.raises(LocalUsageError, match="cannot say goodbye"):
+            protocol.send_close()
+        assert protocol.state is state
+    elif state in (State.PEER_CLOSING, State.CLOSED):
+        assert GIVE[what](protocol) == []
+        assert protocol.state is state
+    elif what is Input.HELLO and state is not State.HANDSHAKE:
+        # A second hello says nothing; a plain peer means something of its own by it.
+        events = GIVE[what](protocol)
+        assert events == ([] if is_extended else [PackagesReceived(packages_in(events))])
+        assert protocol.state is state
+    else:
+        # A line or a goodbye where it cannot be.
+        assert failure(GIVE[what](protocol)).error is not None
+        assert protocol.state is State.CLOSED
+
+
+def test_every_state_can_be_reached_and_left_for_the_end() -> None:
+    reached = {State.HANDSHAKE}.union(*(row.values() for row in TRANSITIONS.values()))
+    assert reached == set(State) == set(TRANSITIONS)
+    assert all(TRANSITIONS[state] for state in State if state is not State.CLOSED)
+
+
+# Handshake
+
+
+def test_the_connecting_end_speaks_first() -> None:
+    assert new_protocol(Role.CONNECTOR).data_to_send() == OWN_LINE
+    assert new_protocol(Role.BINDER).data_to_send() == b""
+
+
+def test_what_is_to_be_sent_is_given_once() -> None:
+    protocol = new_protocol()
+    assert protocol.data_to_send()
+    assert protocol.data_to_send() == b""
+
+
+@roles
+@pytest.mark.parametrize("receive", [Protocol.receive_data, receive_byte_by_byte])
+def test_a_plain_peer_is_connected_with_its_line(
+    role: Role, receive: Callable[[Protocol, bytes], list[Event]]
+) -> None:
+    protocol = new_protocol(role)
+    [event] = receive(protocol, LINE_OF_Y)
+    assert isinstance(event, Connected)
+    assert event.peer == Identity(
+        Y_ID, Y_PID, "", DEFAULT_MAX_DATA_SIZE, speaks_msgpack=False, is_extended=False
+    )
+    assert protocol.data_to_send() == OWN_LINE  # and no hello
+
+
+@roles
+@pytest.mark.parametrize("receive", [Protocol.receive_data, receive_byte_by_byte])
+def test_an_extended_peer_is_connected_with_its_hello(
+    role: Role, receive: Callable[[Protocol, bytes], list[Event]]
+) -> None:
+    protocol = new_protocol(role)
+    assert receive(protocol, PEER_LINE) == []
+    assert receive(protocol, hello()) == [Connected(PEER)]
+    [own_hello] = FrameDecoder().decode(protocol.data_to_send().removeprefix(OWN_LINE))
+    assert (own_hello.slot, own_hello.source_id, own_hello.source_seq) == (SLOT_LINK, OWN.id, 2)
+    fields = OBJECT.message_from_bytes(own_hello.data)
+    assert fields.pop("library").startswith("yoton ")
+    assert fields == {
+        "versions": [1],
+        "name": "tested",
+        "max_data_size": 10**6,
+        "msgpack": OWN.speaks_msgpack,
+    }
+
+
+@roles
+@both
+@pytest.mark.parametrize("receive", [Protocol.receive_data, receive_byte_by_byte])
+def test_packages_behind_the_handshake_in_the_same_segment_are_read(
+    role: Role, is_extended: bool, receive: Callable[[Protocol, bytes], list[Event]]
+) -> None:
+    protocol = new_protocol(role)
+    handshake = PEER_LINE + hello() if is_extended else LINE_OF_Y
+    events = receive(protocol, handshake + BEAT + NEW_CONNECTION + HELLO_ON_CHAT + CLOSE)
+    assert isinstance(events[0], Connected)
+    assert [package.data for package in packages_in(events)] == [
+        b"NEW_CONNECTION",
+        "héllo".encode(),
+    ]
+    assert events[-1] == PeerClosed()
+
+
+def test_the_hello_of_a_peer_that_says_little_is_enough() -> None:
+    protocol = new_protocol()
+    data = PEER_LINE + hello(name=None, max_data_size=None, msgpack=None, library=["any"])
+    [event] = protocol.receive_data(data)
+    assert isinstance(event, Connected)
+    assert event.peer == Identity(PEER.id, PEER.pid, speaks_msgpack=False)
+
+
+@pytest.mark.parametrize(
+    ("data", "answer"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", NOT_YOTON),
+        (b"\r\n", NOT_YOTON),
+        (b"\0", NOT_YOTON),
+        (b"YOTON!12.x\r\n", BAD_ID),
+        (b"YOTON!10000000000000000.1\r\n", BAD_ID),
+        (b"YOTON!" + bytes(5000), BAD_ID),
+    ],
+    ids=["http", "nothing", "zero", "no pid", "large id", "endless"],
+)
+@pytest.mark.parametrize("receive", [Protocol.receive_data, receive_byte_by_byte])
+def test_a_line_that_is_refused_is_answered_by_the_binding_end(
+    data: bytes, answer: bytes, receive: Callable[[Protocol, bytes], list[Event]]
+) -> None:
+    protocol = new_protocol(Role.BINDER)
+    failed = failure(receive(protocol, data))
+    assert failed.reason == HANDSHAKE_FAILED
+    assert isinstance(failed.error, RemoteProtocolError)
+    assert protocol.data_to_send() == answer
+    assert protocol.state is State.CLOSED
+
+
+def test_the_connecting_end_does_not_answer_what_it_refuses() -> None:
+    protocol = new_protocol(Role.CONNECTOR)
+    assert failure(protocol.receive_data(NOT_YOTON)).reason == HANDSHAKE_FAILED
+    assert protocol.data_to_send() == OWN_LINE
+
+
+@roles
+@pytest.mark.parametrize("line", [OWN_LINE, OWN_LINE.replace(b"+", b"")])
+def test_a_context_does_not_connect_to_itself(role: Role, line: bytes) -> None:
+    protocol = new_protocol(role)
+    failed = failure(protocol.receive_data(line + hello()))
+    assert failed.reason == "Handshake failed (context cannot connect to self)."
+    assert protocol.data_to_send() == OWN_LINE
+    assert protocol.state is State.CLOSED
+
+
+def test_a_line_ends_with_the_stream_as_well() -> None:
+    protocol = new_protocol(Role.BINDER)
+    protocol.receive_data(LINE_OF_Y[:-2])
+    connected, failed = protocol.receive_eof()
+    assert isinstance(connected, Connected)
+    assert failed == Failed(OTHER_END_DROPPED)
+    assert protocol.data_to_send() == OWN_LINE
+
+
+# Hello
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        hello(versions=[]),
+        hello(versions=[2, 3]),
+        hello(versions=["1"]),
+        hello(versions=[[1]]),
+        hello(versions=None),
+        hello(versions=1),
+        hello(name=7),
+        hello(max_data_size="many"),
+        hello(max_data_size=0),
+        hello(max_data_size=-1),
+        hello(msgpack=1),
+        hello_with(OBJECT.message_to_bytes([1, 2])),
+        hello_with(OBJECT.message_to_bytes(None)),
+        hello_with(b"d\x01s\x08ver"),
+        hello_with(b"\xff\xff"),
+        hello_with(30000 * b"l\x01" + b"n"),
+        hello_with(30000 * b"\x91" + b"\xc0"),
+        hello_with(b"s\xff" + struct.pack("<Q", 2**62) + b"x"),
+        hello_with(b"l\xff" + struct.pack("<Q", 2**62)),
+        hello_with(OBJECT.message_to_bytes({"versions": [1]}), slot=8),
+        hello_with(OBJECT.message_to_bytes({"versions": [1]}), seq=3),
+        hello_with(OBJECT.message_to_bytes("x" * MAX_HELLO_SIZE)),
+        hello_with(b"", seq=2),
+        HELLO_ON_CHAT,
+        CLOSE,
+        BEAT,
+        bytes(56),
+    ],
+)
+def test_a_hello_that_is_none_is_refused(data: bytes) -> None:
+    for receive in (Protocol.receive_data, receive_byte_by_byte):
+        protocol = new_protocol()
+        failed = failure(receive(protocol, PEER_LINE + data + HELLO_ON_CHAT))
+        assert failed.reason == HANDSHAKE_FAILED
+        assert failed.error is not None
+        assert len(str(failed.error)) < 200
+        assert protocol.state is State.CLOSED
+
+
+def test_the_largest_hello_is_read() -> None:
+    size = MAX_HELLO_SIZE - len(hello(name="")) + 56 - 8  # a long text takes 8 bytes more
+    protocol = new_protocol()
+    data = hello(name="x" * size)
+    assert len(data) == 56 + MAX_HELLO_SIZE
+    [event] = protocol.receive_data(PEER_LINE + data)
+    assert isinstance(event, Connected)
+
+
+@roles
+def test_a_hello_that_is_too_large_is_refused_before_it_comes(role: Role) -> None:
+    protocol = new_protocol(role)
+    protocol.receive_data(PEER_LINE)
+    header = hello_with(bytes(MAX_HELLO_SIZE + 1))[:56]
+    assert receive_byte_by_byte(protocol, header[:-1]) == []
+    failed = failure(protocol.receive_data(header[-1:]))
+    assert failed.reason == HANDSHAKE_FAILED
+    assert "65537 bytes" in str(failed.error)
+
+
+def test_the_packages_behind_the_hello_may_be_larger_than_a_hello() -> None:
+    protocol = new_protocol()
+    large = plain_package(bytes(2 * MAX_HELLO_SIZE), 1)
+    events = protocol.receive_data(PEER_LINE + hello() + large[:1000])
+    events += protocol.receive_data(large[1000:])
+    assert [len(package.data) for package in packages_in(events)] == [2 * MAX_HELLO_SIZE]
+
+
+# Packages
+
+
+@both
+def test_packages_are_handed_on_together(is_extended: bool) -> None:
+    protocol = open_protocol(is_extended=is_extended)
+    data = plain_package(b"one", 1) + plain_package(b"two", 2)
+    sent = [package_of_y(b"one", 1), package_of_y(b"two", 2)]
+    assert protocol.receive_data(data) == [PackagesReceived(sent)]
+
+
+@both
+@given(places=st.lists(st.integers(0, 700), max_size=10))
+def test_packages_cut_anywhere_arrive_once_and_in_order(
+    is_extended: bool, places: list[int]
+) -> None:
+    protocol = new_protocol(Role.BINDER)
+    stream = PEER_LINE + hello() if is_extended else LINE_OF_Y
+    for seq in range(1, 6):
+        stream += BEAT + plain_package(seq * b"x", seq)
+    bounds = [0, *sorted(place % len(stream) for place in places), len(stream)]
+    events: list[Event] = []
+    for start, end in itertools.pairwise(bounds):
+        events += protocol.receive_data(stream[start:end])
+    assert packages_in(events) == [package_of_y(seq * b"x", seq) for seq in range(1, 6)]
+    assert [type(event) for event in without_packages(events)] == [Connected]
+
+
+@both
+def test_beats_and_unknown_signals_are_ignored(is_extended: bool) -> None:
+    protocol = open_protocol(is_extended=is_extended)
+    assert protocol.send_beat() == BEAT
+    unknown = BEAT[:24] + struct.pack("<Q", 9) + BEAT[32:]
+    assert protocol.receive_data(BEAT + unknown + BEAT) == []
+    assert protocol.state is State.OPEN
+
+
+def test_a_signal_counts_whatever_its_slot_and_source_are() -> None:
+    protocol = open_protocol()
+    signal = struct.pack("<8s6Q", b"YOTON   ", 77, Y_ID, 1, X_ID, 5, 0)
+    assert protocol.receive_data(signal) == [PeerClosed()]
+
+
+@both
+def test_the_line_is_lost_with_a_wrong_magic(is_extended: bool) -> None:
+    protocol = open_protocol(is_extended=is_extended)
+    events = protocol.receive_data(plain_package(b"one", 1) + b"NOTON   " + bytes(48))
+    assert packages_in(events) == [package_of_y(b"one", 1)]
+    failed = failure(events)
+    assert failed.reason == "Lost track of the stream."
+    assert isinstance(failed.error, RemoteProtocolError)
+    assert protocol.receive_data(plain_package(b"two", 2)) == []
+
+
+def test_a_package_over_the_limit_ends_the_link() -> None:
+    protocol = open_protocol()
+    header = BEAT[:48] + struct.pack("<Q", OWN.max_data_size + 1)
+    assert "1000001 bytes announced" in failure(protocol.receive_data(header)).reason
+    assert protocol.receive_eof() == []
+
+
+# The link's own packages between extended ends
+
+
+def test_contexts_that_are_gone_are_told_in_their_place() -> None:
+    protocol = open_protocol(is_extended=True)
+    data = plain_package(b"one", 1) + contexts_gone(X_ID, Y_ID) + plain_package(b"two", 2)
+    assert protocol.receive_data(data) == [
+        PackagesReceived([package_of_y(b"one", 1)]),
+        ContextsGone([X_ID, Y_ID]),
+        PackagesReceived([package_of_y(b"two", 2)]),
+    ]
+
+
+def test_a_list_of_contexts_that_is_cut_off_gives_the_whole_ones() -> None:
+    protocol = open_protocol(is_extended=True)
+    package = Package(struct.pack("<QI", X_ID, 7), SLOT_LINK, 0, 3)
+    assert protocol.receive_data(b"".join(encode_package(package))) == [ContextsGone([X_ID])]
+
+
+def test_a_list_of_contexts_has_a_limit() -> None:
+    protocol = Protocol(Role.CONNECTOR, OWN._replace(max_data_size=2 * MAX_GONE_SIZE))
+    protocol.receive_data(PEER_LINE + hello())
+    [event] = protocol.receive_data(contexts_gone(*range(MAX_GONE_SIZE // 8)))
+    assert isinstance(event, ContextsGone)
+    failed = failure(protocol.receive_data(contexts_gone(*range(MAX_GONE_SIZE // 8 + 1))))
+    assert failed.reason == f"The peer's list of contexts has {MAX_GONE_SIZE + 8} bytes."
+    assert protocol.state is State.CLOSED
+
+
+def test_what_a_later_version_says_is_ignored() -> None:
+    protocol = open_protocol(is_extended=True)
+    assert protocol.receive_data(hello_with(b"news", seq=99)) == []
+    assert protocol.state is State.OPEN
+
+
+def test_a_plain_peer_has_no_packages_of_the_link() -> None:
+    protocol = open_protocol()
+    data = contexts_gone(X_ID)
+    assert [package.slot for package in packages_in(protocol.receive_data(data))] == [SLOT_LINK]
+
+
+# The end
+
+
+@both
+def test_the_goodbye_of_the_peer_comes_after_all_it_sent(is_extended: bool) -> None:
+    protocol = open_protocol(is_extended=is_extended)
+    data = plain_package(b"one", 1) + CLOSE + plain_package(b"two", 2)
+    assert protocol.receive_data(data) == [
+        PackagesReceived([package_of_y(b"one", 1)]),
+        PeerClosed(),
+    ]
+    assert protocol.state is State.PEER_CLOSING
+    assert protocol.receive_eof() == []
+    assert protocol.send_close() == CLOSE
+    assert protocol.state is State.CLOSED
+
+
+@both
+def test_the_peer_may_send_until_its_own_goodbye(is_extended: bool) -> None:
+    protocol = open_protocol(is_extended=is_extended)
+    assert protocol.send_close() == CLOSE
+    assert packages_in(protocol.receive_data(plain_package(b"one", 1)))
+    assert protocol.receive_data(CLOSE) == [PeerClosed()]
+    assert protocol.receive_eof() == []
+
+
+def test_the_end_of_the_stream_answers_a_goodbye() -> None:
+    protocol = open_protocol()
+    protocol.send_close()
+    protocol.receive_data(HELLO_ON_CHAT[:60])
+    assert protocol.receive_eof() == [PeerClosed()]
+
+
+def test_a_fault_behind_the_goodbye_does_not_matter() -> None:
+    protocol = open_protocol()
+    assert protocol.receive_data(CLOSE + bytes(56)) == [PeerClosed()]
+
+
+@both
+def test_a_stream_that_ends_anywhere_ends_the_link_once(is_extended: bool) -> None:
+    handshake = PEER_LINE + hello() if is_extended else LINE_OF_Y
+    stream = handshake + NEW_CONNECTION + BEAT + HELLO_ON_CHAT
+    boundaries = {
+        len(handshake) + sum(map(len, (NEW_CONNECTION, BEAT, HELLO_ON_CHAT)[:count]))
+        for count in range(4)
+    }
+    for end in range(len(stream) + 1):
+        protocol = new_protocol(Role.BINDER)
+        events = protocol.receive_data(stream[:end]) + protocol.receive_eof()
+        failed = failure(events)
+        is_connected = isinstance(events[0], Connected)
+        # The end of the stream ends a line; what of the number is there counts.
+        first_digit = LINE_OF_Y.index(b".") + 1
+        assert is_connected is (end >= len(handshake) if is_extended else end > first_digit)
+        assert failed.reason == (OTHER_END_DROPPED if is_connected else HANDSHAKE_FAILED)
+        is_cut_off = end > len(handshake) and end not in boundaries
+        assert (str(failed.error) == "The stream ended in the middle of a package.") is is_cut_off
+        assert protocol.state is State.CLOSED
+        assert protocol.receive_eof() == protocol.receive_data(HELLO_ON_CHAT) == []
+
+
+@given(st.lists(st.binary(max_size=200), max_size=10), st.sampled_from(list(WAYS)), st.booleans())
+def test_no_bytes_raise_anything(chunks: list[bytes], state: State, is_extended: bool) -> None:
+    protocol = WAYS[state](is_extended)
+    is_over = state in (State.PEER_CLOSING, State.CLOSED)
+    for chunk in chunks:
+        for event in protocol.receive_data(chunk):
+            assert not is_over
+            is_over = isinstance(event, (Failed, PeerClosed))
+    assert (protocol.state in (State.PEER_CLOSING, State.CLOSED)) is is_over
+    final_events = [event for event in protocol.receive_eof() if not isinstance(event, Connected)]
+    assert len(final_events) == (0 if is_over else 1)
+    assert protocol.state in (State.PEER_CLOSING, State.CLOSED)
+
+
+# Two ends
+
+
+def connect(connector: Protocol, binder: Protocol) -> tuple[list[Event], list[Event]]:
+    events: tuple[list[Event], list[Event]] = ([], [])
+    ends = (connector, binder)
+    is_silent = False
+    while not is_silent:
+        is_silent = True
+        for sender, receiver, received in ((0, 1, events[1]), (1, 0, events[0])):
+            data = ends[sender].data_to_send()
+            if data:
+                is_silent = False
+                received += receive_byte_by_byte(ends[receiver], data)
+    return events
+
+
+def test_two_ends_of_this_package_know_each_other() -> None:
+    own, other = OWN, PEER._replace(speaks_msgpack=True)
+    connector, binder = Protocol(Role.CONNECTOR, own), Protocol(Role.BINDER, other)
+    assert connect(connector, binder) == ([Connected(other)], [Connected(own)])
+
+
+@pytest.mark.parametrize("first_is_connector", [True, False])
+def test_two_ends_part_in_an_orderly_way(first_is_connector: bool) -> None:
+    ends = [Protocol(Role.CONNECTOR, OWN), Protocol(Role.BINDER, PEER)]
+    connect(*ends)
+    first, second = ends if first_is_connector else reversed(ends)
+    assert second.receive_data(plain_package(b"last", 1) + first.send_close()) == [
+        PackagesReceived([package_of_y(b"last", 1)]),
+        PeerClosed(),
+    ]
+    assert second.receive_eof() == []
+    assert packages_in(first.receive_data(plain_package(b"answer", 1)))
+    assert first.receive_data(second.send_close()) == [PeerClosed()]
+    assert first.receive_eof() == []
+    assert first.state is second.state is State.CLOSED
+
+
+def test_two_ends_can_say_goodbye_at_the_same_time() -> None:
+    ends = [Protocol(Role.CONNECTOR, OWN), Protocol(Role.BINDER, PEER)]
+    connect(*ends)
+    goodbyes = [end.send_close() for end in ends]
+    for end, goodbye in zip(ends, reversed(goodbyes), strict=True):
+        assert end.receive_data(goodbye) == [PeerClosed()]
+        assert end.receive_eof() == []
+        assert end.state is State.CLOSED
+
+
+# A peer like the yoton inside Pyzo
+
+
+class PlainPeer:
+    """Does what was observed of it; it ends without a goodbye, but understands one."""
+
+    def __init__(self, role: Role) -> None:
+        self.output = LINE_OF_X if role is Role.CONNECTOR else b""
+        self._role = role
+        self._input = b""
+        self._has_line = False
+        self.received: list[tuple[int, bytes]] = []
+        self.is_closed = False
+
+    def receive(self, data: bytes) -> None:
+        self._input += data
+        if not self._has_line:
+            line, end, rest = self._input.partition(b"\r\n")
+            if not end:
+                return
+            self._has_line = True
+            self._input = rest
+            context_id, _, pid = line.removeprefix(b"YOTON!").partition(b".")
+            # The plus of the extension is the sign of a number to it.
+            assert (int(context_id, 16), int(pid)) == (OWN.id, OWN.pid)
+            if self._role is Role.BINDER:
+                self.output += LINE_OF_X
+        packages = read_plain_packages(self._input)
+        self._input = b""
+        self.received += [package for package in packages if package[1]]
+        self.is_closed |= (1, b"") in packages
+
+
+@roles
+def test_a_plain_peer_understands_this_end(role: Role) -> None:
+    protocol = new_protocol(role)
+    peer = PlainPeer(Role.BINDER if role is Role.CONNECTOR else Role.CONNECTOR)
+    events: list[Event] = []
+    while protocol.state is State.HANDSHAKE:
+        peer.receive(protocol.data_to_send())
+        events += protocol.receive_data(peer.output)
+        peer.output = b""
+    peer.receive(protocol.data_to_send())
+    assert [type(event) for event in events] == [Connected]
+    package = Package(b"hi", 8, OWN.id, 1, EVERYONE)
+    peer.receive(b"".join(encode_package(package)) + protocol.send_beat())
+    assert not peer.is_closed
+    peer.receive(protocol.send_close())
+    assert peer.received == [(1, b"hi")]
+    assert peer.is_closed
+    assert protocol.receive_eof() == [PeerClosed()]

@@ -1,0 +1,425 @@
+"""What a connection is to its user: names, numbers, signals, and its life from open to closed."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from typing import Protocol as Interface
+
+from yoton.address import format_host_port
+from yoton.clock import Deadline
+from yoton.connection.heartbeat import MIN_SILENCE_TIMEOUT
+from yoton.connection.protocol import Event, Identity, Protocol
+from yoton.connection.streams import ByteStream
+from yoton.connection.threaded import CLOSE_TIMEOUT, ThreadedLink
+from yoton.events import Signal
+from yoton.exceptions import ArgumentError, ConnectionClosed, FlushTimeout
+from yoton.package import Package
+from yoton.queues import BoundedQueue
+from yoton.waiting import WaitPoint
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that a close waits: what the link takes at most, and a little for its threads.
+END_TIMEOUT = CLOSE_TIMEOUT + 0.5
+
+#: Packages from which on a sender waits for room, as the peer does not keep up. About what
+#: makes one write to a socket; more would only take memory and delay what holds senders back.
+CONGESTION_LEVEL = 64
+
+CLOSED_ON_COMMAND = "Closed on command."
+CLOSED_ON_PROBLEM = "Closed because of a problem."
+
+
+class Node(Interface):
+    """What a connection knows of the context that it belongs to."""
+
+    @property
+    def id(self) -> int:
+        """Id of the context."""
+
+    def own_identity(self) -> Identity:
+        """Get what to tell a peer of this context."""
+
+    def new_outbox(self) -> BoundedQueue[Package]:
+        """Make the queue of what a connection has to send."""
+
+    def connection_opened(self, connection: Connection) -> None:
+        """Have the context send its packages by this connection from now on."""
+
+    def connection_made(self, connection: Connection, peer: Identity) -> None:
+        """Take note that there is a peer at the other end."""
+
+    @property
+    def log_level(self) -> int:
+        """At which level to log what connections do."""
+
+    def packages_arrived(self, packages: Sequence[Package], connection: Connection) -> None:
+        """Route packages that the peer sent."""
+
+    def contexts_gone(self, ids: Sequence[int], connection: Connection) -> None:
+        """Take note that some contexts can no longer be reached by way of the peer."""
+
+    def connection_closing(self, connection: Connection) -> None:
+        """Have the context send nothing more by this connection."""
+
+    def connection_ended(self, connection: Connection) -> None:
+        """Take note that the peer can no longer be reached by this connection."""
+
+
+class Status(enum.Enum):
+    """The stages of a connection's life."""
+
+    NEW = "new"
+    WAITING = "waiting"
+    CONNECTED = "connected"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class Connection:
+    """One connection between two contexts, as its user sees it.
+
+    Made by `Context.bind` and `Context.connect`, for one use: a closed connection stays
+    closed. All methods and properties may be used from any thread.
+
+    Parameters
+    ----------
+    context : Context
+        The context that it belongs to.
+    name : str
+        By which it can be looked up in ``context.connections``.
+    """
+
+    def __init__(self, context: Node, name: str = "") -> None:
+        self._context = context
+        self.name = name
+        self._closed_signal = Signal()
+        self._timedout_signal = Signal()
+        self._timeout = MIN_SILENCE_TIMEOUT
+        self._outbox = context.new_outbox()
+        # Guards what follows.
+        self._lock = threading.RLock()
+        self._status = Status.NEW
+        self._link: ThreadedLink | None = None
+        self._peer: Identity | None = None
+        self._local_address = ("", 0)
+        self._peer_address = ("", 0)
+        self._is_dropping = False
+        self._status_changed = WaitPoint(self._lock)
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} {self.name!r} {self._status.value}"
+            f" {self.hostname1}:{self.port1}>"
+        )
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # Properties
+
+    @property
+    def name(self) -> str:
+        """Set/get the name by which ``context.connections`` knows it.
+
+        Raises ArgumentError (a ValueError) for what is no str.
+        """
+        return self._name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        if not isinstance(name, str):
+            raise ArgumentError(f"the name of a connection is a str, not {name!r}")
+        self._name = name
+
+    @property
+    def hostname1(self) -> str:
+        """Host of this end, as a numeric address."""
+        return self._local_address[0]
+
+    @property
+    def hostname2(self) -> str:
+        """Host of the other end, "" if not connected."""
+        return self._peer_address[0]
+
+    @property
+    def port1(self) -> int:
+        """Port of this end; after binding, the one to connect to."""
+        return self._local_address[1]
+
+    @property
+    def port2(self) -> int:
+        """Port of the other end, 0 if not connected."""
+        return self._peer_address[1]
+
+    @property
+    def id1(self) -> int:
+        """Id of the context at this end."""
+        return self._context.id
+
+    @property
+    def id2(self) -> int:
+        """Id of the context at the other end, 0 if not connected."""
+        return self._peer.id if self._peer else 0
+
+    @property
+    def pid1(self) -> int:
+        """Process id of this end."""
+        return os.getpid()
+
+    @property
+    def pid2(self) -> int:
+        """Process id of the other end, 0 if not connected."""
+        return self._peer.pid if self._peer else 0
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it is waiting or connected, and not about to close."""
+        return self._status in (Status.WAITING, Status.CONNECTED)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a peer."""
+        return self._status is Status.CONNECTED
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is bound and no peer has come yet."""
+        return self._status is Status.WAITING
+
+    @property
+    def dropped(self) -> int:
+        """The number of packages that were not sent, as the peer did not keep up or was gone."""
+        return self._outbox.dropped
+
+    @property
+    def closed(self) -> Signal:
+        """Signal for the end; handlers get the connection and the reason, a str."""
+        return self._closed_signal
+
+    @property
+    def timedout(self) -> Signal:
+        """Signal for a silent peer; handlers get the connection and a bool.
+
+        True: nothing came for `timeout` seconds. False: something came again. The connection
+        stays open meanwhile.
+        """
+        return self._timedout_signal
+
+    @property
+    def timeout(self) -> float:
+        """Set/get the seconds without a sign of life after which `timedout` is emitted.
+
+        At least 0.5; less is taken as 0.5.
+        """
+        return self._timeout
+
+    @timeout.setter
+    def timeout(self, seconds: float) -> None:
+        self._timeout = max(MIN_SILENCE_TIMEOUT, float(seconds))
+
+    # Methods for the user
+
+    def flush(self, timeout: float = 3.0) -> None:
+        """Wait until all that was sent so far has left for the peer.
+
+        It has then been handed to the operating system; whether the peer has read it is
+        another matter.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds to wait at most.
+
+        Raises
+        ------
+        FlushTimeout
+            It has not left in time. A RuntimeError.
+        ConnectionClosed
+            The connection ended before. An OSError.
+        """
+        deadline = Deadline(timeout)
+        if self._status is Status.WAITING and not len(self._outbox):
+            return
+        self._status_changed.wait_for(lambda: self._status is not Status.WAITING, deadline)
+        link = self._link
+        if link is not None and link.flush(deadline):
+            return
+        if self.is_alive:
+            raise FlushTimeout(f"{self!r}: packages still wait to be sent after {timeout} s")
+        raise ConnectionClosed(f"{self!r}: closed before all packages were sent")
+
+    def close(self, reason: str | None = None) -> None:
+        """Close the connection in a nice way, or stop waiting for a peer.
+
+        What was sent before still reaches the peer, which is told that it is the end. Blocks
+        until the peer has answered, about two seconds if it does not.
+
+        Parameters
+        ----------
+        reason : str, optional
+            What the handlers of `closed` get at this end.
+        """
+        self.begin_close(reason or CLOSED_ON_COMMAND)
+        self.await_end(Deadline(END_TIMEOUT))
+
+    def close_on_problem(self, reason: str | None = None) -> None:
+        """Break the connection off, without telling the peer; what was not sent yet is lost.
+
+        Parameters
+        ----------
+        reason : str, optional
+            What the handlers of `closed` get at this end.
+        """
+        reason = reason or CLOSED_ON_PROBLEM
+        link = self._link
+        if link is not None:
+            link.abort(reason)
+        else:
+            self.begin_close(reason)
+        self.await_end(Deadline(END_TIMEOUT))
+
+    # What the context calls
+
+    @property
+    def peer(self) -> Identity | None:
+        """What the other end told of itself, None before there is one."""
+        return self._peer
+
+    @property
+    def is_congested(self) -> bool:
+        """Whether so many packages wait to be sent that senders should wait as well.
+
+        Nobody needs to wait for a peer that has not come yet: it does not take anything.
+        """
+        return self._status is not Status.WAITING and len(self._outbox) >= CONGESTION_LEVEL
+
+    def enqueue(self, package: Package) -> None:
+        """Put a package into the outbox; never blocks, `kick` follows.
+
+        Called with the routing lock held, which gives all packages of a context one order.
+        """
+        if not self._outbox.put(package):
+            self._tell_of_drop()
+
+    def kick(self) -> None:
+        """Have the packages in the outbox written; never blocks."""
+        link = self._link
+        if link is not None:
+            link.kick()
+
+    def wait_for_room(self, deadline: Deadline) -> None:
+        """Wait while the outbox is congested, until the deadline."""
+        self._outbox.wait_below(CONGESTION_LEVEL, deadline)
+
+    def begin_close(self, reason: str) -> None:
+        """Begin an orderly end, without waiting for it; see `await_end`."""
+        link = self._link
+        if link is not None:
+            link.close(reason)
+            return
+        with self._lock:
+            was_waiting = self._status is Status.WAITING
+            if was_waiting:
+                self._status = Status.CLOSING
+        if was_waiting:
+            self._stop_waiting()
+            self._context.connection_closing(self)
+            self.link_ended(reason)
+
+    def await_end(self, deadline: Deadline) -> None:
+        """Wait until the connection has ended, at most until the deadline."""
+        link = self._link
+        if link is not None:
+            link.join(deadline)
+
+    def abandon(self) -> None:
+        """Be closed in a forked child; the parent's connection stays as it is."""
+        self._lock = threading.RLock()
+        self._status_changed = WaitPoint(self._lock)
+        self._status = Status.CLOSED
+        link, self._link = self._link, None
+        if link is not None:
+            link.abandon()
+        self._outbox = self._context.new_outbox()
+        self._outbox.close()
+
+    # What a subclass does
+
+    def _stop_waiting(self) -> None:
+        """Let the port go; called once, when a waiting connection is closed."""
+        raise NotImplementedError
+
+    def _wait_at(self, local_address: tuple[str, int]) -> None:
+        """Become a waiting connection."""
+        with self._lock:
+            self._status = Status.WAITING
+            self._local_address = local_address
+        self._context.connection_opened(self)
+
+    def _run(self, stream: ByteStream, protocol: Protocol, greeting: Sequence[Event]) -> bool:
+        """Become a connected connection; False if it was closed meanwhile."""
+        link = ThreadedLink(stream, protocol, greeting, self._outbox, self, self._label(stream))
+        with self._lock:
+            if self._status not in (Status.NEW, Status.WAITING):
+                return False
+            is_new = self._status is Status.NEW
+            self._status = Status.CONNECTED
+            self._link = link
+            self._peer = link.peer
+            self._local_address = stream.local_address
+            self._peer_address = stream.peer_address
+            self._status_changed.wake_all()
+        if is_new:
+            self._context.connection_opened(self)
+        self._context.connection_made(self, link.peer)
+        link.start()
+        return True
+
+    def _label(self, stream: ByteStream) -> str:
+        host, port = stream.peer_address
+        return f"{self.name or 'connection'} to {format_host_port(host, port)}"
+
+    # What the link calls
+
+    def packages_arrived(self, packages: Sequence[Package]) -> None:
+        """See `LinkOwner`."""
+        self._context.packages_arrived(packages, self)
+
+    def contexts_gone(self, ids: Sequence[int]) -> None:
+        """See `LinkOwner`."""
+        self._context.contexts_gone(ids, self)
+
+    def silence_changed(self, is_silent: bool) -> None:
+        """See `LinkOwner`."""
+        self._timedout_signal.emit(self, is_silent)
+
+    def link_closing(self, reason: str) -> None:
+        """See `LinkOwner`."""
+        with self._lock:
+            self._status = Status.CLOSING
+        self._context.connection_closing(self)
+
+    def link_ended(self, reason: str) -> None:
+        """See `LinkOwner`."""
+        with self._lock:
+            self._status = Status.CLOSED
+            self._status_changed.wake_all()
+        self._context.connection_ended(self)
+        logger.log(self._context.log_level, "%r closed: %s", self, reason)
+        self._closed_signal.emit(self, reason)
+
+    def _tell_of_drop(self) -> None:
+        # Once for the whole time that the queue is full: the log must not fill up as well.
+        with self._lock:
+            is_first = not self._is_dropping
+            self._is_dropping = True
+        if is_first:
+            logger.warning("%r: the peer does not keep up, packages are dropped", self)

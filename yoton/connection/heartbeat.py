@@ -1,0 +1,54 @@
+"""Two deadlines of a link: when to send a beat, and when the peer counts as silent.
+
+The time is an argument everywhere, so nothing here needs a clock or a thread.
+"""
+
+from __future__ import annotations
+
+#: Seconds without anything sent after which a beat is sent.
+BEAT_INTERVAL = 0.25
+
+#: Seconds without anything received after which the peer counts as silent: the default and
+#: the least, two beats, below which every second beat that is a little late would be told.
+MIN_SILENCE_TIMEOUT = 0.5
+
+
+def beat_delay(last_sent: float, now: float) -> float:
+    """Get the seconds until a beat is due, 0.0 if it is; times in seconds of one clock."""
+    return max(0.0, last_sent + BEAT_INTERVAL - now)
+
+
+class SilenceWatch:
+    """Notices that a peer fell silent and that it is heard again.
+
+    Parameters
+    ----------
+    now : float
+        The present time in seconds, as for all methods.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._since = now
+        self._is_silent = False
+
+    def restart(self, now: float) -> None:
+        """Count from now on, because bytes came or nobody listened until now."""
+        self._since = now
+
+    def heard(self) -> bool:
+        """Note that bytes came; True if the peer counted as silent until now."""
+        was_silent, self._is_silent = self._is_silent, False
+        return was_silent
+
+    def delay(self, now: float, timeout: float) -> float | None:
+        """Get the seconds until the peer counts as silent; None if it does already."""
+        if self._is_silent:
+            return None
+        return max(0.0, self._since + timeout - now)
+
+    def look(self, now: float, timeout: float) -> bool:
+        """Decide whether the peer has just fallen silent; True once in each silence."""
+        if self._is_silent or now < self._since + timeout:
+            return False
+        self._is_silent = True
+        return True

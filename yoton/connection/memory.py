@@ -1,0 +1,127 @@
+"""A pair of streams inside one process: a connection for tests, without sockets."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Sequence
+
+from yoton.clock import Deadline
+from yoton.waiting import WaitPoint
+
+#: Bytes that one direction holds before a write has to wait: as in a small socket buffer.
+DEFAULT_CAPACITY = 65536
+
+
+def memory_stream_pair(capacity: int = DEFAULT_CAPACITY) -> tuple[MemoryStream, MemoryStream]:
+    """Make two streams; what is written to one is read from the other.
+
+    Parameters
+    ----------
+    capacity : int
+        Bytes that each direction holds at most.
+    """
+    there, back = _Pipe(capacity), _Pipe(capacity)
+    return MemoryStream(back, there), MemoryStream(there, back)
+
+
+class _Pipe:
+    """One direction."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        # Guards the buffer and the flags.
+        self._lock = threading.RLock()
+        self._buffer = bytearray()
+        self._is_ended = False
+        self._is_broken = False
+        self._changed = WaitPoint(self._lock)
+
+    def read(self, at_most: int, deadline: Deadline) -> bytes | None:
+        if not self._changed.wait_for(lambda: bool(self._buffer) or self._is_ended, deadline):
+            return None
+        with self._lock:
+            self._changed.wake_all()
+            data = bytes(self._buffer[:at_most])
+            del self._buffer[:at_most]
+            return data
+
+    def write(self, data: bytes, counts: list[int]) -> None:
+        with self._lock:
+            if self._is_ended or self._is_broken:
+                raise BrokenPipeError("the other end of the stream is closed")
+            self._changed.wake_all()
+            taken = data[: self._capacity - len(self._buffer)]
+            count = len(taken)
+            # No call between these two, as interrupts come in calls.
+            self._buffer += taken
+            counts.append(count)
+
+    def wait_writable(self, deadline: Deadline) -> bool:
+        def is_writable() -> bool:
+            return len(self._buffer) < self._capacity or self._is_ended or self._is_broken
+
+        return self._changed.wait_for(is_writable, deadline)
+
+    def end(self) -> None:
+        """Let the reader find the end of the stream behind what is written."""
+        with self._lock:
+            self._changed.wake_all()
+            self._is_ended = True
+
+    def break_off(self) -> None:
+        """Take no more from the writer."""
+        with self._lock:
+            self._changed.wake_all()
+            self._is_broken = True
+
+
+_port_numbers = itertools.count(1)
+
+
+class MemoryStream:
+    """One end of a pair, a `yoton.connection.streams.ByteStream`; see `memory_stream_pair`."""
+
+    def __init__(self, incoming: _Pipe, outgoing: _Pipe) -> None:
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._local_address = ("memory", next(_port_numbers))
+
+    def read(self, timeout: float | None) -> bytes | None:
+        """See `ByteStream.read`."""
+        return self._incoming.read(DEFAULT_CAPACITY, Deadline(timeout))
+
+    def write(self, pieces: Sequence[bytes | memoryview], counts: list[int]) -> None:
+        """See `ByteStream.write`."""
+        self._outgoing.write(b"".join(pieces), counts)
+
+    def wait_writable(self, timeout: float | None) -> bool:
+        """See `ByteStream.wait_writable`."""
+        return self._outgoing.wait_writable(Deadline(timeout))
+
+    def acknowledge_at_once(self) -> None:
+        """See `ByteStream.acknowledge_at_once`; nothing waits for it here."""
+
+    def shutdown_write(self) -> None:
+        """See `ByteStream.shutdown_write`."""
+        self._outgoing.end()
+
+    def abort(self) -> None:
+        """See `ByteStream.abort`."""
+        self._outgoing.end()
+        self._incoming.end()
+        self._incoming.break_off()
+
+    def close(self) -> None:
+        """See `ByteStream.close`."""
+        self.abort()
+
+    @property
+    def local_address(self) -> tuple[str, int]:
+        """A name for this end."""
+        return self._local_address
+
+    @property
+    def peer_address(self) -> tuple[str, int]:
+        """A name for the other end."""
+        return ("memory", 0)

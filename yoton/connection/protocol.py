@@ -1,0 +1,410 @@
+"""The protocol of one link, without its socket, threads and clock: bytes in, events out.
+
+What the states are and how they follow each other stands in one table, `TRANSITIONS`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from yoton._version import __version__
+from yoton.connection import framing, handshake
+from yoton.connection.framing import DEFAULT_MAX_DATA_SIZE, FrameDecoder
+from yoton.exceptions import CodecError, LocalUsageError, RemoteProtocolError
+from yoton.message_types import MSGPACK_AVAILABLE, OBJECT
+from yoton.package import SLOT_LINK, Package
+
+T = TypeVar("T")
+
+#: What a package without data says by its source seq.
+_SIGNAL_BEAT = 0
+_SIGNAL_CLOSE = 1
+#: What the link's packages with data, between extended ends, say by their source seq.
+_LINK_HELLO = 2
+#: ... and that some contexts, whose ids are the data, can no longer be reached that way.
+_LINK_CONTEXTS_GONE = 3
+
+#: Versions of the extension that this end speaks; the highest common one is used.
+EXTENSION_VERSIONS = (1,)
+
+#: A hello holds a handful of names and numbers.
+MAX_HELLO_SIZE = 65536
+
+_ID_SIZE = 8
+#: Bytes that a list of contexts may have: room for twice as many as a node remembers.
+MAX_GONE_SIZE = 2**20
+
+OTHER_END_DROPPED = "Other end dropped the connection."
+OTHER_END_CLOSED = "Closed from other end."
+
+
+class Role(enum.Enum):
+    """Which end speaks first."""
+
+    CONNECTOR = "connector"
+    BINDER = "binder"
+
+
+class State(enum.Enum):
+    """Where a link stands, as seen from this end."""
+
+    HANDSHAKE = "waiting for the peer's line"
+    HELLO = "waiting for the peer's hello"
+    OPEN = "packages go both ways"
+    CLOSING = "this end said goodbye, the peer may still send"
+    PEER_CLOSING = "the peer said goodbye, this end may still send"
+    CLOSED = "nothing goes any more"
+
+
+class Input(enum.Enum):
+    """What makes a link change its state."""
+
+    PLAIN_LINE = "the peer's line, without the extension"
+    EXTENDED_LINE = "the peer's line, with the extension"
+    HELLO = "the peer's hello"
+    CLOSE_SENT = "this end says goodbye"
+    CLOSE_RECEIVED = "the peer says goodbye"
+    END_OF_STREAM = "the peer will send no more bytes"
+    VIOLATION = "the peer broke the protocol"
+
+
+TRANSITIONS: dict[State, dict[Input, State]] = {
+    State.HANDSHAKE: {
+        Input.PLAIN_LINE: State.OPEN,
+        Input.EXTENDED_LINE: State.HELLO,
+        Input.END_OF_STREAM: State.CLOSED,
+        Input.VIOLATION: State.CLOSED,
+    },
+    State.HELLO: {
+        Input.HELLO: State.OPEN,
+        Input.END_OF_STREAM: State.CLOSED,
+        Input.VIOLATION: State.CLOSED,
+    },
+    State.OPEN: {
+        Input.CLOSE_SENT: State.CLOSING,
+        Input.CLOSE_RECEIVED: State.PEER_CLOSING,
+        Input.END_OF_STREAM: State.CLOSED,
+        Input.VIOLATION: State.CLOSED,
+    },
+    State.CLOSING: {
+        Input.CLOSE_RECEIVED: State.CLOSED,
+        Input.END_OF_STREAM: State.CLOSED,
+        Input.VIOLATION: State.CLOSED,
+    },
+    State.PEER_CLOSING: {
+        Input.CLOSE_SENT: State.CLOSED,
+    },
+    State.CLOSED: {},
+}
+
+
+class Identity(NamedTuple):
+    """What an end tells of itself.
+
+    Parameters
+    ----------
+    id : int
+        Id of the context.
+    pid : int
+        Id of its process.
+    name : str
+        Name of the program, "" if not told.
+    max_data_size : int
+        The most bytes of data that it accepts in one package.
+    speaks_msgpack : bool
+        Whether it reads OBJECT in msgpack.
+    is_extended : bool
+        Whether it speaks the extension.
+    """
+
+    id: int
+    pid: int
+    name: str = ""
+    max_data_size: int = DEFAULT_MAX_DATA_SIZE
+    speaks_msgpack: bool = MSGPACK_AVAILABLE
+    is_extended: bool = True
+
+
+class Connected(NamedTuple):
+    """Both ends know each other; packages may be sent."""
+
+    peer: Identity
+
+
+class PackagesReceived(NamedTuple):
+    """Packages with data came."""
+
+    packages: Sequence[Package]
+
+
+class ContextsGone(NamedTuple):
+    """The peer can no longer reach some contexts."""
+
+    ids: Sequence[int]
+
+
+class PeerClosed(NamedTuple):
+    """The peer sends no more; what this end still has to send reaches it."""
+
+
+class Failed(NamedTuple):
+    """The link is over, without a goodbye from the peer.
+
+    Parameters
+    ----------
+    reason : str
+        What to tell the user.
+    error : RemoteProtocolError or None
+        The fault in what came, where there was one.
+    """
+
+    reason: str
+    error: RemoteProtocolError | None = None
+
+
+Event = Connected | PackagesReceived | ContextsGone | PeerClosed | Failed
+
+
+class Protocol:
+    """One end of a link.
+
+    Not thread-safe: whoever drives it calls it with one lock held.
+
+    Parameters
+    ----------
+    role : Role
+        Whether this end connects or binds; the connecting end speaks first.
+    own : Identity
+        What this end tells of itself.
+    """
+
+    def __init__(self, role: Role, own: Identity) -> None:
+        self._role = role
+        self._own = own
+        self._peer: Identity | None = None
+        self._state = State.HANDSHAKE
+        self._line = b""
+        # A hello has to come through, however little else is accepted.
+        self._decoder = FrameDecoder(max(own.max_data_size, MAX_HELLO_SIZE))
+        self._output: list[bytes] = []
+        if role is Role.CONNECTOR:
+            self._output.append(handshake.encode_line(own.id, own.pid))
+
+    @property
+    def state(self) -> State:
+        """Where the link stands."""
+        return self._state
+
+    def data_to_send(self) -> bytes:
+        """Take the bytes of handshake and hello that have to be written now."""
+        data = b"".join(self._output)
+        self._output.clear()
+        return data
+
+    def send_beat(self) -> bytes:
+        """Get the bytes that tell the peer that this end lives."""
+        return framing.encode_signal(_SIGNAL_BEAT)
+
+    def send_close(self) -> bytes:
+        """Say goodbye; the bytes go behind all packages.
+
+        Raises
+        ------
+        LocalUsageError
+            The link is not open.
+        """
+        if Input.CLOSE_SENT not in TRANSITIONS[self._state]:
+            raise LocalUsageError(f"cannot say goodbye on a link in the state: {self._state.value}")
+        self._advance(Input.CLOSE_SENT)
+        return framing.encode_signal(_SIGNAL_CLOSE)
+
+    def receive_data(self, data: bytes) -> list[Event]:
+        """Take bytes from the peer and get what they mean."""
+        if self._state in (State.PEER_CLOSING, State.CLOSED):
+            return []
+        if self._state is State.HANDSHAKE:
+            return self._receive_line(data)
+        return self._receive_packages(self._decoder.decode(data))
+
+    def receive_eof(self) -> list[Event]:
+        """Take note that the peer will send no more bytes."""
+        if self._state is State.HANDSHAKE and self._line:
+            # The end of the stream ends a line as well as CR LF does.
+            events = self._receive_line(b"\r\n")
+            return events + self.receive_eof()
+        if Input.END_OF_STREAM not in TRANSITIONS[self._state]:
+            return []
+        was_said = self._state is State.CLOSING
+        is_handshake = self._state in (State.HANDSHAKE, State.HELLO)
+        self._advance(Input.END_OF_STREAM)
+        if was_said:
+            return [PeerClosed()]
+        if is_handshake:
+            return [Failed(handshake.HANDSHAKE_FAILED)]
+        if self._decoder.is_inside_package:
+            error = RemoteProtocolError("The stream ended in the middle of a package.")
+            return [Failed(OTHER_END_DROPPED, error)]
+        return [Failed(OTHER_END_DROPPED)]
+
+    def _advance(self, what: Input) -> None:
+        self._state = TRANSITIONS[self._state][what]
+
+    def _fail(self, reason: str, error: RemoteProtocolError) -> list[Event]:
+        self._advance(Input.VIOLATION)
+        return [Failed(reason, error)]
+
+    # Handshake and hello
+
+    def _receive_line(self, data: bytes) -> list[Event]:
+        self._line += data
+        try:
+            parts = handshake.split_line(self._line)
+            if parts is None:
+                return []
+            peer_line = handshake.parse_line(parts[0])
+        except handshake.HandshakeRefused as refusal:
+            if self._role is Role.BINDER:
+                self._output.append(refusal.answer)
+            return self._fail(handshake.HANDSHAKE_FAILED, refusal)
+        return self._greet(peer_line) + self._receive_rest(parts[1])
+
+    def _receive_rest(self, data: bytes) -> list[Event]:
+        if self._state is State.CLOSED or not data:
+            return []
+        return self._receive_packages(self._decoder.decode(data))
+
+    def _greet(self, line: handshake.Line) -> list[Event]:
+        if self._role is Role.BINDER:
+            self._output.append(handshake.encode_line(self._own.id, self._own.pid))
+        if line.id == self._own.id:
+            return self._fail(
+                handshake.CONNECTED_TO_SELF, RemoteProtocolError("The peer has this context's id.")
+            )
+        if line.is_extended:
+            self._peer = Identity(line.id, line.pid)
+            self._output.append(_encode_hello(self._own))
+            self._advance(Input.EXTENDED_LINE)
+            return []
+        self._peer = Identity(line.id, line.pid, speaks_msgpack=False, is_extended=False)
+        self._advance(Input.PLAIN_LINE)
+        return [Connected(self._peer)]
+
+    def _receive_hello(self, package: Package) -> list[Event]:
+        assert self._peer is not None  # set by the line, which comes first
+        try:
+            self._peer = _decode_hello(package, self._peer)
+        except RemoteProtocolError as error:
+            return self._fail(handshake.HANDSHAKE_FAILED, error)
+        self._advance(Input.HELLO)
+        return [Connected(self._peer)]
+
+    # Packages
+
+    def _receive_packages(self, packages: list[Package]) -> list[Event]:
+        events: list[Event] = []
+        routed: list[Package] = []
+        for package in packages:
+            if self._state is State.HELLO:
+                events += self._receive_hello(package)
+            elif self._is_routed(package):
+                routed.append(package)
+            else:
+                events += [*_received(routed), *self._receive_link_package(package)]
+                routed = []
+            if self._state in (State.PEER_CLOSING, State.CLOSED):
+                return events
+        events += _received(routed)
+        fault = self._find_fault()
+        if fault is not None:
+            is_handshake = self._state is State.HELLO
+            events += self._fail(handshake.HANDSHAKE_FAILED if is_handshake else str(fault), fault)
+        return events
+
+    def _find_fault(self) -> RemoteProtocolError | None:
+        # Before it has come: a stranger must not have this end hold a whole package.
+        if self._state is State.HELLO and self._decoder.announced_size > MAX_HELLO_SIZE:
+            return _oversized_hello(self._decoder.announced_size)
+        return self._decoder.failure
+
+    def _is_routed(self, package: Package) -> bool:
+        if not package.data:
+            return False
+        return package.slot != SLOT_LINK or self._peer is None or not self._peer.is_extended
+
+    def _receive_link_package(self, package: Package) -> list[Event]:
+        if not package.data:
+            if package.source_seq != _SIGNAL_CLOSE:
+                return []
+            self._advance(Input.CLOSE_RECEIVED)
+            return [PeerClosed()]
+        if package.source_seq == _LINK_CONTEXTS_GONE:
+            if len(package.data) > MAX_GONE_SIZE:
+                fault = f"The peer's list of contexts has {len(package.data)} bytes."
+                return self._fail(fault, RemoteProtocolError(fault))
+            return [ContextsGone(_decode_ids(package.data))]
+        return []  # something that a later version says
+
+
+def _received(packages: list[Package]) -> list[Event]:
+    return [PackagesReceived(packages)] if packages else []
+
+
+def _encode_hello(own: Identity) -> bytes:
+    hello = {
+        "versions": list(EXTENSION_VERSIONS),
+        "library": f"yoton {__version__}",
+        "name": own.name,
+        "max_data_size": own.max_data_size,
+        "msgpack": own.speaks_msgpack,
+    }
+    # The tagged encoding: a process that lacks msgpack can say hello too.
+    package = Package(OBJECT.message_to_bytes(hello), SLOT_LINK, own.id, _LINK_HELLO)
+    return b"".join(framing.encode_package(package))
+
+
+def contexts_gone_package(ids: Iterable[int]) -> Package:
+    """Make the package that tells an extended peer which contexts are out of reach."""
+    data = b"".join(context_id.to_bytes(_ID_SIZE, "little") for context_id in ids)
+    return Package(data, SLOT_LINK, 0, _LINK_CONTEXTS_GONE)
+
+
+def _decode_ids(data: bytes) -> list[int]:
+    starts = range(0, len(data) - _ID_SIZE + 1, _ID_SIZE)
+    return [int.from_bytes(data[start : start + _ID_SIZE], "little") for start in starts]
+
+
+def _decode_hello(package: Package, peer: Identity) -> Identity:
+    if package.slot != SLOT_LINK or package.source_seq != _LINK_HELLO:
+        raise RemoteProtocolError("The peer's first package is no hello.")
+    if len(package.data) > MAX_HELLO_SIZE:
+        raise _oversized_hello(len(package.data))
+    try:
+        hello = OBJECT.message_from_bytes(package.data)
+    except CodecError as error:
+        raise RemoteProtocolError("The peer's hello does not decode.") from error
+    if not isinstance(hello, dict):
+        raise RemoteProtocolError("The peer's hello is no dict.")
+    versions = _field(hello, "versions", list, [])
+    if not set(EXTENSION_VERSIONS).intersection(v for v in versions if isinstance(v, int)):
+        raise RemoteProtocolError(f"The peer's hello has no version in common: {versions!r:.60}")
+    max_data_size = _field(hello, "max_data_size", int, DEFAULT_MAX_DATA_SIZE)
+    if max_data_size < 1:
+        raise RemoteProtocolError(f"The peer's hello has {max_data_size} as max_data_size.")
+    return peer._replace(
+        name=_field(hello, "name", str, ""),
+        max_data_size=max_data_size,
+        speaks_msgpack=_field(hello, "msgpack", bool, False),
+    )
+
+
+def _field(hello: dict[Any, Any], key: str, kind: type[T], default: T) -> T:
+    value = hello.get(key, default)
+    if not isinstance(value, kind):
+        raise RemoteProtocolError(f"The peer's hello has {value!r:.60} as {key}.")
+    return value
+
+
+def _oversized_hello(size: int) -> RemoteProtocolError:
+    return RemoteProtocolError(f"The peer's hello has {size} bytes.")

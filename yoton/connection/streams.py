@@ -1,0 +1,268 @@
+"""Bytes that go both ways: the seam between the link and what carries it.
+
+A link needs little of a socket, and only this little stands in `ByteStream`. The streams of
+this file are TCP sockets; `yoton.connection.memory` has one for tests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import selectors
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from yoton.address import for_resolver
+from yoton.exceptions import ConnectionClosed
+
+#: Bytes that one read takes at most: what the receive buffer of a loopback socket holds.
+READ_SIZE = 2**18
+
+#: Pieces that one call may write (IOV_MAX is 1024 on Linux and macOS).
+MAX_PIECES = 1024
+
+#: Peers that may knock at the same time before the system refuses further ones.
+_BACKLOG = 64
+
+
+class ByteStream(Protocol):
+    """A connected, ordered, reliable stream of bytes.
+
+    One thread may read while another one writes. `abort` may be called from any thread, and
+    makes the calls that are waiting return.
+    """
+
+    def read(self, timeout: float | None) -> bytes | None:
+        """Wait for bytes and get them.
+
+        Parameters
+        ----------
+        timeout : float or None
+            Seconds to wait; None: without limit.
+
+        Returns
+        -------
+        bytes or None
+            b"" at the end of the stream, None when none came in time.
+
+        Raises
+        ------
+        OSError
+            The stream is broken.
+        """
+
+    def write(self, pieces: Sequence[bytes | memoryview], counts: list[int]) -> None:
+        """Write as much as fits without waiting.
+
+        Parameters
+        ----------
+        pieces : sequence of bytes or memoryview
+            What to write, at most `MAX_PIECES`.
+        counts : list of int
+            Gets one number appended: the bytes that were taken, 0 if none fitted. A result
+            could get lost between this call and its caller when Ctrl-C comes in between.
+
+        Raises
+        ------
+        OSError
+            The stream is broken.
+        """
+
+    def wait_writable(self, timeout: float | None) -> bool:
+        """Wait until something can be written, or fails to be; False when the time is over."""
+
+    def acknowledge_at_once(self) -> None:
+        """Tell the peer of each read without delay, from now on.
+
+        For a peer that writes a message in several small pieces, or has a small send buffer:
+        it waits for that.
+        """
+
+    def shutdown_write(self) -> None:
+        """Tell the peer that no more bytes come; what was written still arrives."""
+
+    def abort(self) -> None:
+        """End both directions at once; waiting and later reads get the end of the stream."""
+
+    def close(self) -> None:
+        """Free what the stream holds. No other call may be under way or follow."""
+
+    @property
+    def local_address(self) -> tuple[str, int]:
+        """Host and port of this end."""
+
+    @property
+    def peer_address(self) -> tuple[str, int]:
+        """Host and port of the other end."""
+
+
+class TcpStream:
+    """A connected TCP socket as a `ByteStream`."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        connected.setblocking(False)
+        # A message that fits a segment leaves at once. Without it, two writes in a row wait
+        # for the peer's delayed acknowledgement, 40 ms on Linux.
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket = connected
+        self._acknowledges_at_once = False
+        self._local_address = _host_and_port(connected.getsockname())
+        self._peer_address = _host_and_port(connected.getpeername())
+
+    def read(self, timeout: float | None) -> bytes | None:
+        """See `ByteStream.read`."""
+        if not _wait(self._socket, selectors.EVENT_READ, timeout):
+            return None
+        try:
+            data = self._socket.recv(READ_SIZE)
+        except BlockingIOError:
+            return None
+        if self._acknowledges_at_once:
+            # The system forgets the option with each read.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        return data
+
+    def write(self, pieces: Sequence[bytes | memoryview], counts: list[int]) -> None:
+        """See `ByteStream.write`."""
+        # One call into C takes the bytes and notes their number, so no interrupt parts the two.
+        try:
+            if _HAS_SENDMSG:
+                counts.extend(map(self._socket.sendmsg, (pieces,)))
+            else:
+                counts.extend(map(self._socket.send, (b"".join(pieces),)))
+        except BlockingIOError:
+            counts.append(0)
+
+    def wait_writable(self, timeout: float | None) -> bool:
+        """See `ByteStream.wait_writable`."""
+        return _wait(self._socket, selectors.EVENT_WRITE, timeout)
+
+    def acknowledge_at_once(self) -> None:
+        """See `ByteStream.acknowledge_at_once`; does nothing where the system cannot."""
+        self._acknowledges_at_once = hasattr(socket, "TCP_QUICKACK")
+
+    def shutdown_write(self) -> None:
+        """See `ByteStream.shutdown_write`."""
+        with contextlib.suppress(OSError):  # the peer was faster
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def abort(self) -> None:
+        """See `ByteStream.abort`."""
+        with contextlib.suppress(OSError):  # not connected any more
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """See `ByteStream.close`."""
+        self._socket.close()
+
+    @property
+    def local_address(self) -> tuple[str, int]:
+        """Host and port of this end."""
+        return self._local_address
+
+    @property
+    def peer_address(self) -> tuple[str, int]:
+        """Host and port of the other end."""
+        return self._peer_address
+
+
+_HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
+
+
+class TcpListener:
+    """A bound and listening TCP socket.
+
+    Parameters
+    ----------
+    host : str
+        Numeric address or host name of an interface of this machine.
+    port : int
+        Port number; 0 lets the system choose.
+
+    Raises
+    ------
+    OSError
+        The port cannot be bound.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._socket = _listening_socket(host, port)
+        self.address = _host_and_port(self._socket.getsockname())
+        self._bell, self._bell_rope = socket.socketpair()
+
+    def accept(self) -> TcpStream:
+        """Wait for a peer and get the stream to it.
+
+        Raises
+        ------
+        ConnectionClosed
+            The listener was closed, before or while waiting.
+        """
+        while True:
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._socket, selectors.EVENT_READ)
+                selector.register(self._bell, selectors.EVENT_READ)
+                ready = {key.fileobj for key, _ in selector.select()}
+            if self._bell in ready:
+                raise ConnectionClosed("The listener is closed.")
+            with contextlib.suppress(OSError):  # the peer went away while it waited
+                return TcpStream(self._socket.accept()[0])
+
+    def wake(self) -> None:
+        """Make the `accept` that waits, and those that follow, raise ConnectionClosed."""
+        self._bell_rope.send(b"!")
+
+    def close(self) -> None:
+        """Let the port go. No `accept` may be under way or follow."""
+        self._socket.close()
+        self._bell.close()
+        self._bell_rope.close()
+
+
+def connect_tcp(host: str, port: int, timeout: float) -> TcpStream:
+    """Get a stream to a listening socket.
+
+    Raises
+    ------
+    OSError
+        Nobody listens there, or did not answer within timeout seconds.
+    """
+    # The type stubs know of no bytes here, which getaddrinfo takes.
+    address: Any = (for_resolver(host), port)
+    return TcpStream(socket.create_connection(address, timeout))
+
+
+def _listening_socket(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        for_resolver(host), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listening = socket.socket(family, kind, protocol)
+    try:
+        # On Windows the option would let two sockets have the same port.
+        if sys.platform != "win32":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(_BACKLOG)
+        listening.setblocking(False)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def _host_and_port(address: tuple[str, int]) -> tuple[str, int]:
+    # IPv6 addresses have two fields more.
+    return address[0], address[1]
+
+
+def _wait(connected: socket.socket, event: int, timeout: float | None) -> bool:
+    with _Selector() as selector:
+        selector.register(connected, event)
+        return bool(selector.select(timeout))
+
+
+# Not the default, which takes a descriptor of its own each time; and not select(), which
+# cannot watch descriptors from 1024 on, unless there is nothing else.
+_Selector = selectors.PollSelector if hasattr(select, "poll") else selectors.SelectSelector

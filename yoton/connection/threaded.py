@@ -1,0 +1,425 @@
+"""Two threads and a protocol over a stream: how a link runs.
+
+Sending: whoever has put a package into the outbox calls `ThreadedLink.kick`, and writes it to
+the stream there and then if the stream takes it. What it does not take is left to the send
+thread, which waits until it does, and otherwise sleeps until a beat is due.
+
+Receiving: the receive thread sleeps until bytes come or the peer counts as silent.
+
+The end: `close` closes the outbox. The send thread writes what is left, then the goodbye, and
+shuts the writing side. The receive thread reads on until the peer's end and is the last one:
+it frees the stream and tells the owner.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Sequence
+from typing import Protocol as Interface
+
+from yoton.clock import Deadline, monotonic
+from yoton.connection.framing import encode_package
+from yoton.connection.handshake import HANDSHAKE_FAILED, HANDSHAKE_TIMED_OUT
+from yoton.connection.heartbeat import BEAT_INTERVAL, SilenceWatch, beat_delay
+from yoton.connection.protocol import (
+    OTHER_END_CLOSED,
+    TRANSITIONS,
+    Connected,
+    ContextsGone,
+    Event,
+    Failed,
+    Identity,
+    Input,
+    PackagesReceived,
+    PeerClosed,
+    Protocol,
+    State,
+)
+from yoton.connection.streams import ByteStream
+from yoton.connection.writer import Writer
+from yoton.exceptions import CodecError, ConnectFailed
+from yoton.message_types import msgpack_to_tagged
+from yoton.package import Package
+from yoton.queues import BoundedQueue
+from yoton.waiting import WaitPoint
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that an orderly end may take: to write what waits, and to hear the peer's end. A peer
+#: that lives answers within milliseconds.
+CLOSE_TIMEOUT = 2.0
+
+CANNOT_HANDLE = "Error while handling what came."
+
+
+class LinkOwner(Interface):
+    """What a link tells its connection. All are called from the link's threads."""
+
+    @property
+    def timeout(self) -> float:
+        """Seconds without bytes after which the peer counts as silent."""
+
+    def packages_arrived(self, packages: Sequence[Package]) -> None:
+        """Packages came."""
+
+    def contexts_gone(self, ids: Sequence[int]) -> None:
+        """The peer says that it can no longer reach some contexts."""
+
+    def silence_changed(self, is_silent: bool) -> None:
+        """The peer fell silent, or is heard again."""
+
+    def link_closing(self, reason: str) -> None:
+        """The link is about to end: no packages should be put into the outbox any more."""
+
+    def link_ended(self, reason: str) -> None:
+        """Nothing follows."""
+
+
+class ThreadedLink:
+    """One end of a running link.
+
+    Parameters
+    ----------
+    stream : ByteStream
+        What carries it; the link closes it in the end.
+    protocol : Protocol
+        The protocol, past its handshake.
+    greeting : sequence of Event
+        What the handshake brought beyond itself.
+    outbox : BoundedQueue of Package
+        What to send; the link closes it in the end.
+    owner : LinkOwner
+        Whom to tell.
+    name : str
+        Where it leads, for the names of the threads and the log.
+
+    Attributes
+    ----------
+    peer : Identity
+        What the other end told of itself.
+    """
+
+    def __init__(
+        self,
+        stream: ByteStream,
+        protocol: Protocol,
+        greeting: Sequence[Event],
+        outbox: BoundedQueue[Package],
+        owner: LinkOwner,
+        name: str,
+    ) -> None:
+        self._stream = stream
+        self._protocol = protocol
+        self._greeting = greeting
+        self._outbox = outbox
+        self._owner = owner
+        self._name = name
+        self.peer = _peer_in(greeting)
+        if not self.peer.is_extended:
+            # The yoton inside Pyzo writes header and data one by one, into a buffer of 10 KiB:
+            # it would stand still for 40 ms, the delay of an acknowledgement, again and again.
+            stream.acknowledge_at_once()
+        # Guards the protocol once the threads run.
+        self._protocol_lock = threading.RLock()
+        self._writer = Writer(stream, outbox, self._encode)
+        # Set once; the peer is not told of the end then.
+        self._is_broken_off = False
+        # Guards the five fields below it. Never held together with another lock.
+        self._lock = threading.RLock()
+        self._is_full = False
+        self._is_ending = False
+        self._is_input_over = False
+        self._is_over = False
+        self._end_reason: str | None = None
+        self._changed = WaitPoint(self._lock)
+        self._send_thread = threading.Thread(
+            target=self._send, name=f"yoton-send {name}", daemon=True
+        )
+        self._receive_thread = threading.Thread(
+            target=self._receive, name=f"yoton-receive {name}", daemon=True
+        )
+
+    def start(self) -> None:
+        """Start the threads."""
+        self._send_thread.start()
+        self._receive_thread.start()
+
+    # What other threads call
+
+    def kick(self) -> None:
+        """Write what is in the outbox, as far as the stream takes it; never blocks."""
+        try:
+            is_full = not self._writer.write_pending()
+        except OSError as error:
+            self._line_lost(error)
+            return
+        if is_full:
+            self._leave_to_send_thread()
+
+    def flush(self, deadline: Deadline) -> bool:
+        """Wait until the stream has taken all that is in the outbox; False at the deadline."""
+        self.kick()
+        return self._writer.wait_until_written(deadline)
+
+    def close(self, reason: str) -> None:
+        """Begin an orderly end, without waiting for it; see `join`."""
+        try:
+            if self._claim_end(reason):
+                self._owner.link_closing(reason)
+        finally:
+            # The outbox before the goodbye: what came into it later would be sent behind that,
+            # where the peer does not read it.
+            self._outbox.close()
+            with self._lock:
+                self._changed.wake_all()
+                self._is_ending = True
+
+    def abort(self, reason: str) -> None:
+        """End at once, without a goodbye; see `join`."""
+        self._is_broken_off = True
+        self.close(reason)
+        self._stream.abort()
+
+    def abandon(self) -> None:
+        """Close this process's copy of the stream; for use in a forked child."""
+        self._stream.close()
+
+    def join(self, deadline: Deadline) -> bool:
+        """Wait for the end, and for both threads; False at the deadline."""
+        if threading.current_thread() in (self._receive_thread, self._send_thread):
+            return False
+        if not self._changed.wait_for(lambda: self._is_over, deadline):
+            return False
+        self._receive_thread.join(deadline.remaining())
+        return True
+
+    def _claim_end(self, reason: str) -> bool:
+        with self._lock:
+            is_first = self._end_reason is None
+            if is_first:
+                self._end_reason = reason
+            return is_first
+
+    def _leave_to_send_thread(self) -> None:
+        with self._lock:
+            self._changed.wake_all()
+            self._is_full = True
+
+    def _line_lost(self, error: OSError) -> None:
+        logger.debug("%s: cannot write: %s", self._name, error)
+        # The receive thread reads what has already come, finds the end and tells of it.
+        self._break_off()
+
+    def _break_off(self) -> None:
+        """Say no goodbye, and have both threads find that there is no line any more."""
+        self._is_broken_off = True
+        self._stream.abort()
+
+    def _encode(self, package: Package) -> Sequence[bytes]:
+        if len(package.data) > self.peer.max_data_size:
+            logger.error("%s: %r is too large for this peer, not sent", self._name, package)
+            return ()
+        if package.is_msgpack and not self.peer.speaks_msgpack:
+            try:
+                package = _with_tagged_data(package)
+            except CodecError as error:
+                logger.error("%s: %r cannot be read by this peer: %s", self._name, package, error)
+                return ()
+        return encode_package(package)
+
+    # The send thread
+
+    def _send(self) -> None:
+        try:
+            while not self._is_ending:
+                self._send_what_is_due()
+            if not self._is_broken_off:
+                self._say_goodbye()
+        except OSError as error:
+            self._line_lost(error)
+
+    def _send_what_is_due(self) -> None:
+        with self._lock:
+            self._is_full = False
+        if not self._writer.write_pending(wait_for_turn=True):
+            # Not for ever: the end may begin meanwhile, and has a deadline.
+            self._stream.wait_writable(BEAT_INTERVAL)
+            return
+        delay = beat_delay(self._writer.last_write, monotonic())
+        if delay == 0.0:
+            self._writer.add_signal(self._protocol.send_beat())
+            return
+        self._changed.wait_for(lambda: self._is_full or self._is_ending, Deadline(delay))
+
+    def _say_goodbye(self) -> None:
+        deadline = Deadline(CLOSE_TIMEOUT)
+        with self._protocol_lock:
+            if Input.CLOSE_SENT in TRANSITIONS[self._protocol.state]:
+                self._writer.add_signal(self._protocol.send_close())
+        if self._write_all(deadline):
+            self._stream.shutdown_write()
+            self._changed.wait_for(lambda: self._is_input_over, deadline)
+        if not self._is_input_over:
+            logger.warning("%s: the peer did not answer the goodbye", self._name)
+            self._stream.abort()
+
+    def _write_all(self, deadline: Deadline) -> bool:
+        while not self._writer.write_pending(wait_for_turn=True):
+            if not self._stream.wait_writable(deadline.remaining()):
+                return False
+        return True
+
+    # The receive thread
+
+    def _receive(self) -> None:
+        try:
+            reason = self._receive_until_end()
+        except Exception:
+            # Nobody reads on: the peer must not take this end for a living one.
+            logger.exception("%s: broken off, as what came could not be handled", self._name)
+            self._break_off()
+            reason = CANNOT_HANDLE
+        self.close(reason)
+        with self._lock:
+            self._changed.wake_all()
+            self._is_input_over = True
+        self._send_thread.join()
+        self._tell_what_is_lost(self._writer.stop())
+        self._stream.close()
+        self._owner.link_ended(self._end_reason or reason)
+        with self._lock:
+            self._changed.wake_all()
+            self._is_over = True
+
+    def _receive_until_end(self) -> str:
+        """Hand on what comes until nothing does, and get the reason for the end."""
+        watch = SilenceWatch(monotonic())
+        reason = self._handle(self._greeting)
+        while reason is None:
+            try:
+                data = self._read(watch)
+            except OSError as error:
+                self._break_off()
+                return f"Socket error: {error}"
+            reason = self._handle(self._understand(data)) or (None if data else OTHER_END_CLOSED)
+        return reason
+
+    def _understand(self, data: bytes) -> Sequence[Event]:
+        with self._protocol_lock:
+            return self._protocol.receive_data(data) if data else self._protocol.receive_eof()
+
+    def _read(self, watch: SilenceWatch) -> bytes:
+        """Wait for bytes, b"" at the end of the stream, and tell of silence meanwhile."""
+        # This end may have been busy with what came before; that is no silence of the peer.
+        watch.restart(monotonic())
+        while True:
+            data = self._stream.read(watch.delay(monotonic(), self._owner.timeout))
+            if data is not None:
+                if data and watch.heard():
+                    self._owner.silence_changed(False)
+                return data
+            if watch.look(monotonic(), self._owner.timeout):
+                self._owner.silence_changed(True)
+
+    def _handle(self, events: Sequence[Event]) -> str | None:
+        """Act on what the peer sent; returns the reason if the link is broken off."""
+        for event in events:
+            if isinstance(event, PackagesReceived):
+                self._owner.packages_arrived(event.packages)
+            elif isinstance(event, ContextsGone):
+                self._owner.contexts_gone(event.ids)
+            elif isinstance(event, PeerClosed):
+                self.close(OTHER_END_CLOSED)
+            elif isinstance(event, Failed):
+                if event.error is not None:
+                    logger.warning("%s: %s", self._name, event.error)
+                self._break_off()
+                return event.reason
+        return None
+
+    def _tell_what_is_lost(self, count: int) -> None:
+        if count:
+            logger.warning("%s: closed with %d packages not sent", self._name, count)
+
+
+def shake_hands(stream: ByteStream, protocol: Protocol, timeout: float) -> list[Event]:
+    """Drive a protocol over a stream until both ends know each other.
+
+    Parameters
+    ----------
+    stream : ByteStream
+        Freshly connected. The caller closes it when this fails.
+    protocol : Protocol
+        At its beginning.
+    timeout : float
+        Seconds that the whole may take, however the peer spreads its bytes.
+
+    Returns
+    -------
+    list of Event
+        Connected, and what came behind the handshake.
+
+    Raises
+    ------
+    ConnectFailed
+        The peer is no yoton, or did not say so in time; the text is the reason.
+    """
+    deadline = Deadline(timeout)
+    events: list[Event] = []
+    try:
+        while True:
+            _write_out(stream, protocol.data_to_send(), deadline)
+            if protocol.state not in (State.HANDSHAKE, State.HELLO):
+                break
+            data = stream.read(deadline.remaining())
+            if data is None:
+                raise ConnectFailed(HANDSHAKE_TIMED_OUT)
+            events += protocol.receive_data(data) if data else protocol.receive_eof()
+    except ConnectFailed:
+        raise
+    except OSError as error:
+        raise ConnectFailed(HANDSHAKE_FAILED) from error
+    failures = [event for event in events if isinstance(event, Failed)]
+    if failures and not any(isinstance(event, Connected) for event in events):
+        raise ConnectFailed(failures[0].reason) from failures[0].error
+    return events
+
+
+def hang_up(stream: ByteStream, timeout: float) -> None:
+    """Close a stream so that what was written last can still be read by the peer.
+
+    A socket that is closed with unread bytes resets the connection, which can overtake the
+    answer; so this reads on, at most timeout seconds, until the peer hangs up as well.
+    """
+    deadline = Deadline(timeout)
+    stream.shutdown_write()
+    with contextlib.suppress(OSError):
+        while stream.read(deadline.remaining()) and not deadline.passed():
+            pass
+    stream.close()
+
+
+def _write_out(stream: ByteStream, data: bytes, deadline: Deadline) -> None:
+    while data:
+        counts: list[int] = []
+        stream.write([data], counts)
+        data = data[counts[0] :]
+        if data and not stream.wait_writable(deadline.remaining()):
+            raise ConnectFailed(HANDSHAKE_TIMED_OUT)
+
+
+def _peer_in(greeting: Sequence[Event]) -> Identity:
+    return next(event.peer for event in greeting if isinstance(event, Connected))
+
+
+def _with_tagged_data(package: Package) -> Package:
+    return Package(
+        msgpack_to_tagged(package.data),
+        package.slot,
+        package.source_id,
+        package.source_seq,
+        package.dest_id,
+        package.dest_seq,
+    )

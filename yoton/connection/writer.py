@@ -1,0 +1,173 @@
+"""One writer at a time: packages leave whole and in order, whichever threads write them."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from yoton.clock import Deadline, monotonic
+from yoton.connection.streams import MAX_PIECES, ByteStream
+from yoton.package import Package
+from yoton.queues import BoundedQueue
+from yoton.waiting import WaitPoint
+
+Piece = bytes | memoryview
+
+
+class Writer:
+    """Writes the packages of an outbox to a stream.
+
+    Any thread may call `write_pending`. One of them is the writer, as long as there is
+    something to write and the stream takes it; the others leave it to that one. It never waits
+    for the stream. Ctrl-C at any moment leaves no frame cut off, and loses none.
+
+    Parameters
+    ----------
+    stream : ByteStream
+        Where to write.
+    outbox : BoundedQueue of Package
+        What to write.
+    encode : callable
+        Gives the pieces of a package as this peer reads it; none if it cannot.
+    """
+
+    def __init__(
+        self,
+        stream: ByteStream,
+        outbox: BoundedQueue[Package],
+        encode: Callable[[Package], Sequence[bytes]],
+    ) -> None:
+        self._stream = stream
+        self._outbox = outbox
+        self._encode = encode
+        # Held by the one that writes. Guards the stream's writing side and what is on its way:
+        # packages, then pieces of a batch of them, then the counts of what the stream took.
+        self._turn = threading.Lock()
+        self._packages: deque[Package] = deque()
+        self._pieces: list[Piece] = []
+        self._batch_size = 0
+        self._counts: list[int] = []
+        # Frames that go when no package waits; appended to by the link.
+        self._signals: deque[bytes] = deque()
+        # Guards the flag.
+        self._lock = threading.RLock()
+        self._is_stopped = False
+        self._written = WaitPoint(self._lock)
+        #: When something was last written, on the monotonic clock.
+        self.last_write = monotonic()
+
+    def add_signal(self, frame: bytes) -> None:
+        """Have a frame of the link itself written, behind all packages that wait."""
+        self._signals.append(frame)
+
+    def write_pending(self, wait_for_turn: bool = False) -> bool:
+        """Write what waits.
+
+        Parameters
+        ----------
+        wait_for_turn : bool
+            If another thread is at it: wait until that one has written it or has found the
+            stream full. Otherwise leave it to that one and return.
+
+        Returns
+        -------
+        bool
+            False if the stream is full: somebody has to call again when it is writable.
+
+        Raises
+        ------
+        OSError
+            The stream is broken.
+        """
+        while self._has_pending():
+            turn: list[bool] = []
+            try:
+                # One call into C takes the turn and notes it, so no interrupt parts the two.
+                turn.extend(map(self._turn.acquire, (wait_for_turn,)))
+                if False in turn:
+                    return True  # a thread that has written looks again
+                if not self._write_until_full():
+                    return False
+            finally:
+                if True in turn:
+                    self._turn.release()
+        with self._lock:
+            self._written.wake_all()
+        return True
+
+    def wait_until_written(self, deadline: Deadline) -> bool:
+        """Wait until the stream has taken all that waits; False at the deadline or the end."""
+        self._written.wait_for(lambda: self._is_stopped or not self._has_pending(), deadline)
+        return not self._has_pending()
+
+    def stop(self) -> int:
+        """Let no thread touch the stream any more; called once.
+
+        Returns
+        -------
+        int
+            How many packages were not written. If the stream took a part of a batch, all of
+            that batch count.
+        """
+        self._turn.acquire()  # for good
+        with self._lock:
+            self._written.wake_all()
+            self._is_stopped = True
+        self._drop_written()
+        self._outbox.move_all(self._packages)
+        return len(self._packages) + (self._batch_size if self._pieces else 0)
+
+    def _has_pending(self) -> bool:
+        return bool(self._pieces or self._packages or len(self._outbox) or self._signals)
+
+    def _write_until_full(self) -> bool:
+        while True:
+            self._drop_written()
+            while not self._pieces:
+                if not self._refill():
+                    return True
+            self._stream.write(self._pieces[:MAX_PIECES], self._counts)
+            self.last_write = monotonic()
+            if self._counts[-1] == 0:
+                return False
+
+    def _drop_written(self) -> None:
+        # Both at once: an interrupt in between would have the same bytes dropped twice.
+        self._pieces, self._counts = _without(self._pieces, sum(self._counts)), []
+
+    def _refill(self) -> bool:
+        """Turn packages into pieces, or a signal if there are none; False if there is neither.
+
+        Interrupted between two of its steps it repeats a frame, and a receiver drops packages
+        that it has had.
+        """
+        self._batch_size = 0
+        if not self._packages:
+            self._outbox.move_all(self._packages)
+        if not self._packages:
+            return self._refill_with_signal()
+        while self._packages and len(self._pieces) < MAX_PIECES:
+            self._pieces.extend(self._encode(self._packages[0]))
+            self._packages.popleft()
+            self._batch_size += 1
+        return True
+
+    def _refill_with_signal(self) -> bool:
+        if not self._signals:
+            return False
+        self._pieces.append(self._signals[0])
+        self._signals.popleft()
+        return True
+
+
+def _without(pieces: list[Piece], count: int) -> list[Piece]:
+    """Get what is left of pieces when the first count bytes are gone."""
+    for index, piece in enumerate(pieces):
+        if count < len(piece):
+            rest = pieces[index:]
+            if count:
+                rest[0] = memoryview(piece)[count:]
+            return rest
+        count -= len(piece)
+    return []

@@ -1,0 +1,610 @@
+"""The context: a node of the network, where channels and connections meet.
+
+It numbers what the channels send and gives it to all connections, and routes what comes in by
+one connection to its channels and to the other connections.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Protocol, SupportsIndex, overload
+
+from yoton.address import parse_address
+from yoton.clock import Deadline
+from yoton.connection.base import END_TIMEOUT, Connection
+from yoton.connection.framing import DEFAULT_MAX_DATA_SIZE
+from yoton.connection.protocol import OTHER_END_CLOSED, Identity, contexts_gone_package
+from yoton.connection.tcp import TcpConnection
+from yoton.exceptions import ArgumentError, FlushTimeout, PackageTooLarge, SlotError
+from yoton.message_types import MSGPACK_AVAILABLE
+from yoton.package import EVERYONE, SLOT_CONTEXT, UID, Package, slot_number
+from yoton.queues import BoundedQueue, Overflow
+from yoton.routing import Router, Verdict
+
+logger = logging.getLogger(__name__)
+
+#: Packages that a queue holds, and which are dropped beyond that, unless the user says
+#: otherwise: the values of the yoton inside Pyzo.
+DEFAULT_QUEUE_PARAMS = (10000, "old")
+
+#: Seconds that a send waits for a peer that does not keep up, before it queues all the same.
+CONGESTION_TIMEOUT = 1.0
+
+#: Seconds that the orderly end of all contexts may take when the interpreter exits.
+EXIT_TIMEOUT = 1.0
+
+CLOSED_BY_CONTEXT = "Closed by the context."
+
+_NEW_CONNECTION = b"NEW_CONNECTION"
+_CLOSE_CONNECTION = b"CLOSE_CONNECTION"
+
+
+class Receiver(Protocol):
+    """What a context knows of a channel.
+
+    `deliver` is called with the routing lock held, so it may only note what came; the others
+    are called without, in a thread of the connection.
+    """
+
+    def deliver(self, package: Package) -> None:
+        """Note a package."""
+
+    def packages_delivered(self) -> None:
+        """Act on the packages noted since the last call."""
+
+    def connection_made(self) -> None:
+        """A context has come into the network."""
+
+    def contexts_gone(self, ids: set[int]) -> None:
+        """Some contexts can no longer be reached."""
+
+    def close(self) -> None:
+        """Stop sending and receiving."""
+
+    def abandon(self) -> None:
+        """Be closed in a forked child, whatever other threads were doing at the fork."""
+
+
+class ConnectionCollection(list[Connection]):
+    """A list of connections that can also be asked for one by its name."""
+
+    @overload
+    def __getitem__(self, key: str | SupportsIndex) -> Connection: ...
+
+    @overload
+    def __getitem__(self, key: slice) -> list[Connection]: ...
+
+    def __getitem__(self, key: str | SupportsIndex | slice) -> Connection | list[Connection]:
+        """Get by index, by slice, or by name (KeyError if no connection has it)."""
+        if not isinstance(key, str):
+            return super().__getitem__(key)
+        for connection in self:
+            if connection.name == key:
+                return connection
+        raise KeyError(f"no connection is named {key!r}")
+
+
+class Context:
+    """A node of the network.
+
+    It can have any number of connections to other contexts, and any number of channels, which
+    send and receive by way of all of them. What is sent while there is no connection goes to
+    the first one that is made. All methods may be called from any thread. As a context manager
+    it closes itself.
+
+    Parameters
+    ----------
+    verbose : bool
+        Log what connections do at the level INFO, not DEBUG, of the loggers under "yoton".
+    queue_params : tuple of int and str, optional
+        How many packages a queue holds, and whether the "old" or the "new" ones are dropped
+        beyond that. Default: ``(10000, "old")``. It is wise to have the same everywhere.
+    max_data_size : int
+        Bytes of the largest message that is sent and accepted. Default: 1 GiB.
+    name : str
+        Name of the program, told to peers.
+
+    Raises
+    ------
+    ArgumentError
+        queue_params are of another form. A ValueError.
+    """
+
+    def __init__(
+        self,
+        verbose: bool = False,
+        queue_params: tuple[int, str] | None = None,
+        *,
+        max_data_size: int = DEFAULT_MAX_DATA_SIZE,
+        name: str = "",
+    ) -> None:
+        self._queue_limit, self._queue_overflow = _checked_queue_params(queue_params)
+        self._verbose = verbose
+        self._name = name
+        self._own_max_data_size = max_data_size
+        self._id = UID().get_int()
+        self._router = Router(self._id)
+        # The routing lock. It guards all that follows and the router. Queues are put to with it
+        # held, so their locks come second; no other lock is taken under it.
+        self._lock = threading.RLock()
+        self._unnumbered: deque[Package] = deque()
+        self._is_numbering = False
+        self._source_seq = 0
+        self._recv_seq = 0
+        self._sending_slots: dict[int, tuple[str, Receiver]] = {}
+        self._receiving_slots: dict[int, tuple[str, Receiver]] = {}
+        self._startup_queue = self.new_outbox()
+        # Replaced, never changed: who sends looks at them without the lock.
+        self._connections: tuple[Connection, ...] = ()
+        self._object_is_msgpack = False
+        self._peers_are_extended = False
+        self._max_data_size = max_data_size
+        _contexts.add(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Context {self._name!r} {self._id:#x} with {len(self.connections_all)} connections>"
+        )
+
+    def __enter__(self) -> Context:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # Properties
+
+    @property
+    def id(self) -> int:
+        """The 64-bit id of this context, unique in the network."""
+        return self._id
+
+    @property
+    def connection_count(self) -> int:
+        """The number of connected contexts."""
+        return len(self.connections)
+
+    @property
+    def connections(self) -> ConnectionCollection:
+        """The connections that have a peer; a list that is also indexed by name."""
+        return ConnectionCollection(c for c in self._connections if c.is_connected)
+
+    @property
+    def connections_all(self) -> ConnectionCollection:
+        """The connections that have a peer or wait for one; also indexed by name."""
+        return ConnectionCollection(c for c in self._connections if c.is_alive)
+
+    # Connecting
+
+    def bind(self, address: str, max_tries: int = 1, name: str = "") -> TcpConnection:
+        """Wait for another context to connect; does not block.
+
+        Parameters
+        ----------
+        address : str
+            ``host:port``, see `yoton.address.parse_address`. Port 0 lets the system choose.
+        max_tries : int
+            Number of ports to try, beginning with the given one. The one that was free is the
+            connection's `port1`.
+        name : str
+            Name for the connection.
+
+        Returns
+        -------
+        TcpConnection
+            Waiting for one peer. When that has come, the port can be bound again.
+
+        Raises
+        ------
+        AddressError
+            The address has another form. A ValueError.
+        BindFailed
+            None of the ports could be bound. An OSError.
+        """
+        connection = TcpConnection(self, name)
+        connection._bind(parse_address(address), max_tries)
+        return connection
+
+    def connect(self, address: str, timeout: float = 1.0, name: str = "") -> TcpConnection:
+        """Connect to a context that is bound; blocks until that is done.
+
+        Parameters
+        ----------
+        address : str
+            ``host:port``, see `yoton.address.parse_address`.
+        timeout : float
+            Seconds in which somebody has to listen there. The handshake may take two more.
+        name : str
+            Name for the connection.
+
+        Raises
+        ------
+        AddressError
+            The address has another form. A ValueError.
+        ConnectFailed
+            Nobody listened there, or it was no yoton. An OSError.
+        """
+        connection = TcpConnection(self, name)
+        connection._connect(parse_address(address), timeout)
+        self.send_package(SLOT_CONTEXT, _NEW_CONNECTION)
+        if connection.peer is not None and connection.peer.is_extended:
+            # The one that connects asks the others for their states. It tells its own as well,
+            # where repeating it does no harm.
+            self._tell_receivers_of_connection()
+        return connection
+
+    def flush(self, timeout: float = 5.0) -> None:
+        """Wait until all that was sent so far has left for the connected contexts.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds to wait at most.
+
+        Raises
+        ------
+        FlushTimeout
+            It has not left in time. A RuntimeError.
+        ConnectionClosed
+            A connection ended before. An OSError.
+        """
+        deadline = Deadline(timeout)
+        for connection in self._connections:
+            remaining = deadline.remaining()
+            assert remaining is not None  # the deadline is finite
+            try:
+                connection.flush(remaining)
+            except FlushTimeout as error:
+                raise FlushTimeout(f"not all packages were sent within {timeout} s") from error
+
+    def close(self) -> None:
+        """Close all connections in a nice way, then all channels.
+
+        What was sent before still reaches the peers. Blocks until they have answered, about two
+        seconds if one does not. The context can be used again.
+        """
+        _await_end(self._begin_close(), END_TIMEOUT)
+        self.close_channels()
+
+    def close_channels(self) -> None:
+        """Close all channels of this context, and no connection."""
+        for channel in self._receivers():
+            channel.close()
+
+    def _begin_close(self) -> tuple[Connection, ...]:
+        connections = self._connections
+        for connection in connections:
+            connection.begin_close(CLOSED_BY_CONTEXT)
+        return connections
+
+    def _abandon(self) -> None:
+        self._lock = threading.RLock()
+        # Another node from now on: the network would drop what two nodes send under one id.
+        self._id = UID().get_int()
+        self._router = Router(self._id)
+        connections, self._connections = self._connections, ()
+        for connection in connections:
+            connection.abandon()
+        for channel in self._receivers():
+            channel.abandon()
+
+    # What channels call
+
+    @property
+    def object_is_msgpack(self) -> bool:
+        """Whether OBJECT messages are to be sent in msgpack.
+
+        True if all peers read it. Everybody reads the other encoding.
+        """
+        return self._object_is_msgpack
+
+    @property
+    def peers_are_extended(self) -> bool:
+        """Whether there are peers, and all of them speak the extension."""
+        return self._peers_are_extended
+
+    @property
+    def last_recv_seq(self) -> int:
+        """The number that the package delivered last got, counted over all channels."""
+        return self._recv_seq
+
+    def new_inbox(self) -> BoundedQueue[Package]:
+        """Make the queue of what a channel has received."""
+        return BoundedQueue(self._queue_limit, self._queue_overflow)
+
+    def register(self, channel: Receiver, sends_on: str, receives_on: str) -> tuple[int, int]:
+        """Give a channel its slots.
+
+        Returns
+        -------
+        tuple of int
+            The number of the slot that it sends on, and of the one that it receives on.
+
+        Raises
+        ------
+        SlotError
+            Another channel has one of them, or one with another name but the same number.
+        """
+        out_number, in_number = slot_number(sends_on), slot_number(receives_on)
+        with self._lock:
+            _check_free(self._sending_slots, out_number, sends_on)
+            _check_free(self._receiving_slots, in_number, receives_on)
+            self._sending_slots[out_number] = (sends_on, channel)
+            self._receiving_slots[in_number] = (receives_on, channel)
+        return out_number, in_number
+
+    def unregister(self, channel: Receiver) -> None:
+        """Take the slots of a channel back."""
+        with self._lock:
+            for slots in (self._sending_slots, self._receiving_slots):
+                for number in [n for n, (_, owner) in slots.items() if owner is channel]:
+                    del slots[number]
+
+    def send_package(
+        self,
+        slot: int,
+        data: bytes,
+        dest_id: int = EVERYONE,
+        dest_seq: int = 0,
+        *,
+        is_msgpack: bool = False,
+        may_wait: bool = True,
+    ) -> None:
+        """Send a package into the network.
+
+        Packages arrive everywhere in the order in which this is called.
+
+        Parameters
+        ----------
+        slot : int
+            Number of the slot.
+        data : bytes
+            The encoded message; nothing is sent if it is empty.
+        dest_id : int
+            The only context meant, or `EVERYONE`.
+        dest_seq : int
+            For the channels' use.
+        is_msgpack : bool
+            Whether data is an OBJECT in msgpack.
+        may_wait : bool
+            Whether to wait, up to a second, for a peer that does not keep up.
+
+        Raises
+        ------
+        PackageTooLarge
+            This context or a connected one accepts no such size. A ValueError.
+        """
+        if not data:
+            return
+        if len(data) > self._max_data_size:
+            raise PackageTooLarge(
+                f"the message takes {len(data)} bytes, at most {self._max_data_size} are accepted"
+                " here and by the connected contexts"
+            )
+        if may_wait:
+            _wait_for_room(self._connections)
+        self._unnumbered.append(
+            Package(data, slot, self._id, 0, dest_id, dest_seq, is_msgpack=is_msgpack)
+        )
+        with self._lock:
+            self._number_packages()
+        for connection in self._connections:
+            connection.kick()
+
+    def _number_packages(self) -> None:
+        """Number what is to be sent and give it to the connections; the routing lock is held.
+
+        A finalizer or a signal handler that sends, in the middle of this, leaves its package to
+        the call that it interrupts: else it would overtake one that has its number already.
+        """
+        while self._unnumbered and not self._is_numbering:
+            try:
+                self._is_numbering = True
+                self._give_number(self._unnumbered.popleft())
+            finally:
+                self._is_numbering = False
+
+    def _give_number(self, package: Package) -> None:
+        self._source_seq += 1
+        package.source_seq = self._source_seq
+        for connection in self._connections:
+            connection.enqueue(package)
+        if not self._connections:
+            self._startup_queue.put(package)
+
+    # What connections call
+
+    @property
+    def log_level(self) -> int:
+        """At which level to log what connections do."""
+        return logging.INFO if self._verbose else logging.DEBUG
+
+    def own_identity(self) -> Identity:
+        """Get what to tell a peer of this context."""
+        return Identity(
+            self._id, os.getpid(), name=self._name, max_data_size=self._own_max_data_size
+        )
+
+    def new_outbox(self) -> BoundedQueue[Package]:
+        """Make the queue of what a connection has to send."""
+        return BoundedQueue(self._queue_limit, self._queue_overflow)
+
+    def connection_opened(self, connection: Connection) -> None:
+        """Send packages by this connection from now on, first those that had none."""
+        with self._lock:
+            for package in self._startup_queue.take_all():
+                connection.enqueue(package)
+            self._connections = (*self._connections, connection)
+            self._learn_what_peers_can()
+
+    def connection_made(self, connection: Connection, peer: Identity) -> None:
+        """Take note that there is a peer at the other end."""
+        with self._lock:
+            self._router.line_opened(peer.id, connection)
+            self._learn_what_peers_can()
+
+    def connection_closing(self, connection: Connection) -> None:
+        """Send nothing more by this connection."""
+        with self._lock:
+            self._connections = tuple(c for c in self._connections if c is not connection)
+            self._learn_what_peers_can()
+
+    def connection_ended(self, connection: Connection) -> None:
+        """Take note that the peer can no longer be reached by this connection."""
+        with self._lock:
+            gone = self._router.line_closed(connection)
+        self._tell_who_is_gone(gone, connection)
+
+    def contexts_gone(self, ids: Sequence[int], connection: Connection) -> None:
+        """Take note that some contexts can no longer be reached by this connection."""
+        with self._lock:
+            gone = {i for i in ids if self._router.source_gone(i, connection)}
+        self._tell_who_is_gone(gone, connection)
+
+    def packages_arrived(self, packages: Sequence[Package], connection: Connection) -> None:
+        """Give packages that a peer sent to the channels and connections they are for."""
+        receivers: dict[Receiver, None] = {}
+        for_context: list[Package] = []
+        with self._lock:
+            others = tuple(c for c in self._connections if c is not connection)
+            for package in packages:
+                verdict = self._router.decide(package, connection)
+                if verdict & Verdict.FORWARD:
+                    for other in others:
+                        other.enqueue(package)
+                if verdict & Verdict.DELIVER:
+                    if package.slot == SLOT_CONTEXT:
+                        for_context.append(package)
+                    else:
+                        self._deliver(package, receivers)
+        for other in others:
+            other.kick()
+        for package in for_context:
+            self._handle_context_package(package, connection)
+        for receiver in receivers:
+            _have_act(receiver)
+        # The peers behind this connection are held back by not reading on.
+        _wait_for_room(others)
+
+    def _deliver(self, package: Package, receivers: dict[Receiver, None]) -> None:
+        _, receiver = self._receiving_slots.get(package.slot, ("", None))
+        if receiver is None:
+            return
+        self._recv_seq += 1
+        package.recv_seq = self._recv_seq
+        receiver.deliver(package)
+        receivers[receiver] = None
+
+    def _handle_context_package(self, package: Package, connection: Connection) -> None:
+        if package.data == _NEW_CONNECTION:
+            self._tell_receivers_of_connection()
+        elif package.data == _CLOSE_CONNECTION:
+            if connection.id2 == package.source_id:
+                connection.begin_close(OTHER_END_CLOSED)
+        else:
+            logger.warning("unknown context message: %r", package.data[:60])
+
+    def _tell_receivers_of_connection(self) -> None:
+        for receiver in self._receivers():
+            receiver.connection_made()
+
+    def _learn_what_peers_can(self) -> None:
+        """Sum up the peers for those who send; the routing lock is held."""
+        peers = [c.peer for c in self._connections if c.peer is not None]
+        self._object_is_msgpack = (
+            MSGPACK_AVAILABLE and bool(peers) and all(peer.speaks_msgpack for peer in peers)
+        )
+        self._peers_are_extended = bool(peers) and all(peer.is_extended for peer in peers)
+        self._max_data_size = min(
+            [self._own_max_data_size, *(peer.max_data_size for peer in peers)]
+        )
+
+    def _tell_who_is_gone(self, gone: set[int], connection: Connection) -> None:
+        if not gone:
+            return
+        package = contexts_gone_package(gone)
+        for other in self._connections:
+            if other is not connection and other.peer is not None and other.peer.is_extended:
+                other.enqueue(package)
+                other.kick()
+        for receiver in self._receivers():
+            receiver.contexts_gone(gone)
+
+    def _receivers(self) -> list[Receiver]:
+        with self._lock:
+            slots = [*self._sending_slots.values(), *self._receiving_slots.values()]
+        return list(dict.fromkeys(receiver for _, receiver in slots))
+
+
+def _checked_queue_params(queue_params: tuple[int, str] | None) -> tuple[int, Overflow]:
+    limit, mode = DEFAULT_QUEUE_PARAMS if queue_params is None else queue_params
+    try:
+        overflow = Overflow(mode)
+    except ValueError as error:
+        raise ArgumentError(
+            f"queue_params have the discard mode {mode!r}, expected 'old' or 'new'"
+        ) from error
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise ArgumentError(f"queue_params have the size {limit!r}, expected a positive int")
+    return limit, overflow
+
+
+def _check_free(slots: dict[int, tuple[str, Receiver]], number: int, name: str) -> None:
+    if number not in slots:
+        return
+    taken = slots[number][0]
+    if taken.strip().lower() == name.strip().lower():
+        raise SlotError(f"slot {name!r} has a channel in this context already")
+    raise SlotError(
+        f"slot {name!r} and slot {taken!r}, which has a channel in this context, have the same"
+        f" number {number:#x} on the wire and would be mixed up; choose another name"
+    )
+
+
+def _have_act(receiver: Receiver) -> None:
+    try:
+        receiver.packages_delivered()
+    except Exception:
+        # Whatever a peer sent, the thread that reads from it has to live on.
+        logger.exception("%r failed to act on what it received", receiver)
+
+
+def _wait_for_room(connections: Iterable[Connection]) -> None:
+    deadline = None
+    for connection in connections:
+        if connection.is_congested:
+            deadline = deadline or Deadline(CONGESTION_TIMEOUT)
+            connection.wait_for_room(deadline)
+
+
+# All contexts that there are, for the end of the interpreter.
+_contexts: weakref.WeakSet[Context] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    closing = [connection for context in list(_contexts) for connection in context._begin_close()]
+    _await_end(closing, EXIT_TIMEOUT)
+
+
+def _abandon_all() -> None:
+    for context in list(_contexts):
+        context._abandon()
+
+
+# A forked child has no threads to serve its copies of the connections, and must not keep them
+# open when its parent closes them.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_all)
+
+
+def _await_end(connections: Iterable[Connection], timeout: float) -> None:
+    deadline = Deadline(timeout)
+    for connection in connections:
+        connection.await_end(deadline)

@@ -1,0 +1,145 @@
+"""A bounded queue that can be closed, says what happens when it is full, and counts."""
+
+from __future__ import annotations
+
+import enum
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from yoton.clock import Deadline
+from yoton.waiting import WaitPoint
+
+T = TypeVar("T")
+
+
+class Overflow(enum.Enum):
+    """What a full queue does with one item more."""
+
+    DROP_OLD = "old"
+    DROP_NEW = "new"
+
+
+class BoundedQueue(Generic[T]):
+    """First in, first out, between any number of threads.
+
+    Parameters
+    ----------
+    limit : int
+        Number of items that it holds at most.
+    overflow : Overflow
+        Which item is dropped when one comes while it is full.
+
+    Attributes
+    ----------
+    dropped : int
+        How many items were dropped so far, because the queue was full or closed.
+    """
+
+    def __init__(self, limit: int, overflow: Overflow) -> None:
+        self._limit = limit
+        self._overflow = overflow
+        # Guards the items, the counter and the flag.
+        self._lock = threading.RLock()
+        self._items: deque[T] = deque()
+        self._closed = False
+        self._changed = WaitPoint(self._lock)
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it takes no more items."""
+        return self._closed
+
+    def put(self, item: T) -> bool:
+        """Append an item; never blocks.
+
+        Returns
+        -------
+        bool
+            True if nothing was dropped for it, neither the item nor an older one.
+        """
+        with self._lock:
+            if self._closed:
+                self.dropped += 1
+                return False
+            fits = len(self._items) < self._limit
+            if not fits:
+                self.dropped += 1
+                if self._overflow is Overflow.DROP_NEW:
+                    return False
+                self._items.popleft()
+            self._changed.wake_all()
+            self._items.append(item)
+            return fits
+
+    def get(self, deadline: Deadline) -> T | None:
+        """Take the oldest item, waiting for one until the deadline.
+
+        Returns
+        -------
+        item or None
+            None when none came in time, or none is left and the queue is closed.
+        """
+        taken: list[T] = []
+
+        def take() -> bool:
+            if self._items:
+                self._changed.wake_all()
+                taken.append(self._items.popleft())
+            return bool(taken) or self._closed
+
+        self._changed.wait_for(take, deadline)
+        return taken[0] if taken else None
+
+    def take_all(self) -> list[T]:
+        """Take all items."""
+        with self._lock:
+            self._changed.wake_all()
+            taken: list[T] = []
+            while self._items:
+                taken.append(self._items.popleft())
+            return taken
+
+    def take_if(self, predicate: Callable[[T], bool]) -> T | None:
+        """Take the oldest item if predicate(item) is true; None if not, or if there is none.
+
+        The predicate is called with the queue locked.
+        """
+        with self._lock:
+            if not self._items or not predicate(self._items[0]):
+                return None
+            self._changed.wake_all()
+            return self._items.popleft()
+
+    def move_all(self, target: deque[T]) -> None:
+        """Move all items to the end of target.
+
+        An interrupt (Ctrl-C) at the wrong moment leaves one of them in both places, but none in
+        neither.
+        """
+        with self._lock:
+            self._changed.wake_all()
+            # One by one, for the sake of interrupts, and of finalizers that put something.
+            while self._items:
+                target.append(self._items[0])
+                self._items.popleft()
+
+    def peek(self) -> T | None:
+        """Get the oldest item without taking it, None if there is none."""
+        with self._lock:
+            return self._items[0] if self._items else None
+
+    def wait_below(self, level: int, deadline: Deadline) -> bool:
+        """Wait until it holds fewer than level items or is closed; False at the deadline."""
+        return self._changed.wait_for(lambda: len(self._items) < level or self._closed, deadline)
+
+    def close(self) -> None:
+        """Take no more items and wake all that wait; what it holds can still be taken."""
+        with self._lock:
+            self._changed.wake_all()
+            self._closed = True

@@ -1,0 +1,85 @@
+"""Waiting for a change of what a lock guards.
+
+`threading.Condition` does this too, but an interrupt (Ctrl-C) inside its Python code can leave
+its lock held, and a notification costs as much when nobody waits. A `WaitPoint` never holds
+the lock while it waits, so there is nothing to leave behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+
+from yoton.clock import Deadline
+
+
+class WaitPoint:
+    """Where threads wait until something holds of what a lock guards.
+
+    Parameters
+    ----------
+    lock : threading.RLock
+        The lock that guards what is waited for. Reentrant: a finalizer or a signal handler, which
+        may run between any two steps, may use what its own thread is just using.
+    """
+
+    __slots__ = ("_lock", "_parked")
+
+    def __init__(self, lock: threading.RLock) -> None:
+        self._lock = lock
+        # One locked lock for each waiting thread; guarded by _lock.
+        self._parked: list[threading.Lock] = []
+
+    def wait_for(self, predicate: Callable[[], bool], deadline: Deadline) -> bool:
+        """Wait until predicate() is true; the lock must not be held by the caller.
+
+        Parameters
+        ----------
+        predicate : callable
+            Called with the lock held, each time `wake_all` was called. It may change what the
+            lock guards, so as to take what it waited for in the same step.
+        deadline : Deadline
+            When to give up.
+
+        Returns
+        -------
+        bool
+            True once the predicate was true, False when the deadline passed before.
+        """
+        while True:
+            ticket = threading.Lock()
+            ticket.acquire()
+            try:
+                with self._lock:
+                    # Parked before it looks: a finalizer may make the change in between.
+                    self._parked.append(ticket)
+                    if predicate():
+                        return True
+                    remaining = deadline.remaining()
+                    if remaining == 0.0:
+                        return False
+                ticket.acquire(timeout=-1 if remaining is None else _at_most(remaining))
+            finally:
+                self._forget(ticket)
+
+    def wake_all(self) -> None:
+        """Let all waiting threads look again; the lock is held by the caller.
+
+        Call it before the change that they wait for. They cannot look until the lock is free,
+        and an interrupt in between then wakes them for nothing, instead of not at all.
+        """
+        for ticket in self._parked:
+            with contextlib.suppress(RuntimeError):  # another call that was cut short opened it
+                ticket.release()
+        self._parked.clear()
+
+    def _forget(self, ticket: threading.Lock) -> None:
+        with self._lock:
+            if ticket in self._parked:
+                self._parked.remove(ticket)
+
+
+def _at_most(seconds: float) -> float:
+    # Longer waits overflow in the lock; the loop around it waits again.
+    return min(seconds, threading.TIMEOUT_MAX)
