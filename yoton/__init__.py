@@ -1,5 +1,127 @@
-"""Threaded messaging between Python processes."""
+"""Threaded messaging between Python processes, without a broker.
+
+A `Context` is a node. `Context.bind` and `Context.connect` join nodes, and channels at named
+slots exchange messages::
+
+    import yoton
+
+    context = yoton.Context()
+    numbers = yoton.PubChannel(context, "numbers", yoton.OBJECT)
+    context.connect("localhost:5000")
+    numbers.send([1, 2, 3])
+
+Importing this package starts no thread and opens nothing.
+"""
 
 from yoton._version import __version__
+from yoton.channels import (
+    BaseChannel,
+    CancelledError,
+    FileWrapper,
+    Future,
+    PubChannel,
+    RepChannel,
+    ReqChannel,
+    SimpleSocket,
+    StateChannel,
+    SubChannel,
+    TimeoutError,
+    export,
+    select_sub_channel,
+)
+from yoton.clientserver import RequestServer, do_request
+from yoton.connection import Connection, TcpConnection
+from yoton.context import ConnectionCollection, Context
+from yoton.events import (
+    Event,
+    Signal,
+    Timer,
+    app,
+    call_later,
+    embed_event_loop,
+    process_events,
+    start_event_loop,
+    stop_event_loop,
+)
+from yoton.exceptions import (
+    AddressError,
+    ArgumentError,
+    BindFailed,
+    ChannelClosed,
+    CodecError,
+    ConnectFailed,
+    ConnectionClosed,
+    ConnectionProblem,
+    DecodeError,
+    EncodeError,
+    FlushTimeout,
+    LocalUsageError,
+    PackageTooLarge,
+    RemoteProtocolError,
+    RequestError,
+    ServerUnavailable,
+    SlotError,
+    TextDecodeError,
+    TruncatedError,
+    YotonError,
+)
+from yoton.message_types import BINARY, OBJECT, TEXT, MessageType
+from yoton.package import UID, Package
 
-__all__ = ["__version__"]
+__all__ = [
+    "BINARY",
+    "OBJECT",
+    "TEXT",
+    "UID",
+    "AddressError",
+    "ArgumentError",
+    "BaseChannel",
+    "BindFailed",
+    "CancelledError",
+    "ChannelClosed",
+    "CodecError",
+    "ConnectFailed",
+    "Connection",
+    "ConnectionClosed",
+    "ConnectionCollection",
+    "ConnectionProblem",
+    "Context",
+    "DecodeError",
+    "EncodeError",
+    "Event",
+    "FileWrapper",
+    "FlushTimeout",
+    "Future",
+    "LocalUsageError",
+    "MessageType",
+    "Package",
+    "PackageTooLarge",
+    "PubChannel",
+    "RemoteProtocolError",
+    "RepChannel",
+    "ReqChannel",
+    "RequestError",
+    "RequestServer",
+    "ServerUnavailable",
+    "Signal",
+    "SimpleSocket",
+    "SlotError",
+    "StateChannel",
+    "SubChannel",
+    "TcpConnection",
+    "TextDecodeError",
+    "TimeoutError",
+    "Timer",
+    "TruncatedError",
+    "YotonError",
+    "__version__",
+    "app",
+    "call_later",
+    "do_request",
+    "embed_event_loop",
+    "export",
+    "process_events",
+    "select_sub_channel",
+    "start_event_loop",
+    "stop_event_loop",
+]

@@ -1,0 +1,291 @@
+"""The broker: starts, interrupts, restarts and ends kernels, and relays to their clients.
+
+``python -m examples.ide_kernel.broker`` starts one kernel and prints where clients can ask for
+it. The broker ends, with all kernels, on Ctrl-C or SIGTERM, or with ``--with-parent``.
+
+Each kernel has a network of its own::
+
+    client  --\\
+                context of the broker  --  kernel
+    client  --/
+
+A context passes on what it gets, so relaying needs no code. A connection is for one peer: it is
+bound when the peer is expected. A client says so at the front desk, the one address of the
+broker that is known beforehand; a kernel is expected when its process is started. What is sent
+meanwhile waits in the connection, so that a kernel does not miss what was sent while it starts.
+
+All decisions are made in the main thread, by the event loop of yoton: that of the kernels'
+processes, connections and of the requests of clients.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+
+import yoton
+from examples.ide_kernel import slots
+from examples.ide_kernel.kernel_process import KernelProcess
+
+#: Seconds that a kernel has to end in an orderly way before it is killed.
+GRACE = 2.0
+
+#: Seconds in which a client that has asked for an address should connect there.
+EXPECTATION = 10.0
+
+#: Replies of the front desk that are no address begin like this.
+REFUSAL = "error: "
+
+
+class HostedKernel:
+    """A kernel and its network. To be used in the thread of the event loop.
+
+    Parameters
+    ----------
+    broker : Broker
+        Whom it belongs to.
+    name : str
+        By which clients ask for it.
+    """
+
+    def __init__(self, broker: Broker, name: str) -> None:
+        self.name = name
+        self.context = yoton.Context(name=f"broker of {name}")
+        self._status = yoton.StateChannel(self.context, slots.PROCESS, yoton.OBJECT)
+        self._output = {
+            "stdout": yoton.PubChannel(self.context, slots.RAW_STDOUT),
+            "stderr": yoton.PubChannel(self.context, slots.RAW_STDERR),
+        }
+        self._cell_events = yoton.SubChannel(self.context, slots.CELL_EVENTS, yoton.OBJECT)
+        self._cell_events.received.bind(self._look_at_events)
+        self._control = Control(self, broker)
+        self._control.set_mode("event")
+        self._run = 0
+        self._is_restarting = False
+        # Whether the process and the connection of this run have ended.
+        self._ended = {"process": True, "connection": True}
+        self._process: KernelProcess | None = None
+        self._connection: yoton.Connection | None = None
+
+    @property
+    def status(self) -> slots.ProcessStatus:
+        """How the process is."""
+        return self._status.recv()
+
+    def start(self) -> None:
+        """Start the process; it must not run."""
+        self._run += 1
+        self._is_restarting = False
+        self._ended = {"process": False, "connection": False}
+        self._connection = self.context.bind("localhost:0", name="kernel")
+        self._connection.closed.bind(self._connection_ended)
+        self._process = KernelProcess(
+            f"localhost:{self._connection.port1}",
+            self._run,
+            {name: channel.send for name, channel in self._output.items()},
+            lambda process: yoton.call_later(self._process_ended, 0.0, process),
+        )
+        self._tell("starting")
+
+    def interrupt(self) -> bool:
+        """Do what Ctrl-C does, unless the process is not ready for it."""
+        is_running = self.status["phase"] == "running"
+        if is_running:
+            self._process.interrupt()
+        return is_running
+
+    def restart(self) -> None:
+        """Start the process; end it before if it runs."""
+        if self._is_over:
+            self.start()
+        else:
+            self._is_restarting = True
+            self._ask_to_end()
+
+    def terminate(self) -> None:
+        """End the process."""
+        self._is_restarting = False
+        if not self._is_over:
+            self._ask_to_end()
+
+    def close(self) -> None:
+        """End the process, which was asked to end, and the network; blocks until that is done."""
+        if not self._process.join(GRACE):
+            self._process.kill()
+            self._process.join(GRACE)
+        self.context.close()
+
+    @property
+    def _is_over(self) -> bool:
+        return all(self._ended.values())
+
+    def _ask_to_end(self) -> None:
+        self._process.terminate()
+        yoton.call_later(self._kill, GRACE, self._process)
+
+    def _kill(self, process: KernelProcess) -> None:
+        if process.exit_code is None:
+            process.kill()
+
+    def _look_at_events(self, channel: yoton.SubChannel) -> None:
+        for event in channel:
+            if event["what"] == "ready" and event["run"] == self._run:
+                self._tell("running")
+
+    def _process_ended(self, process: KernelProcess) -> None:
+        self._ended["process"] = True
+        if self._connection.is_waiting:  # it has ended before it came
+            self._connection.close()
+        self._look_whether_over()
+
+    def _connection_ended(self, connection: yoton.Connection, reason: str) -> None:
+        if connection is self._connection:
+            self._ended["connection"] = True
+            self._look_whether_over()
+
+    def _look_whether_over(self) -> None:
+        # The process has ended and all that it had sent was passed on: now clients may know.
+        if self._is_over:
+            self._tell("ended")
+            if self._is_restarting:
+                self.start()
+
+    def _tell(self, phase: str) -> None:
+        self._status.send(
+            slots.ProcessStatus(
+                phase=phase,
+                run=self._run,
+                pid=self._process.pid,
+                exit_code=self._process.exit_code,
+            )
+        )
+
+
+class Control(yoton.RepChannel):
+    """Carries out what clients want of a kernel. What comes of it, they see in its status."""
+
+    def __init__(self, kernel: HostedKernel, broker: Broker) -> None:
+        super().__init__(kernel.context, slots.CONTROL)
+        self._kernel = kernel
+        self._broker = broker
+
+    @yoton.export
+    def interrupt(self) -> bool:
+        """Interrupt the code that runs; tells whether there is a process to interrupt."""
+        return self._kernel.interrupt()
+
+    @yoton.export
+    def restart(self) -> None:
+        """End the process, if it runs, and start a new one."""
+        self._kernel.restart()
+
+    @yoton.export
+    def terminate(self) -> None:
+        """End the process."""
+        self._kernel.terminate()
+
+    @yoton.export
+    def start(self) -> str:
+        """Start another kernel, and get its name."""
+        return self._broker.start_kernel().name
+
+    @yoton.export
+    def list(self) -> dict[str, slots.ProcessStatus]:
+        """Get all kernels of the broker, by name."""
+        return {kernel.name: kernel.status for kernel in self._broker.kernels.values()}
+
+
+class FrontDesk(yoton.RequestServer):
+    """Gives clients an address at which they are expected.
+
+    A request is the name of a kernel, or an empty line for the first one.
+    """
+
+    def __init__(self, address: str, kernels: dict[str, HostedKernel]) -> None:
+        super().__init__(address)
+        self._kernels = kernels
+
+    def handle_request(self, request: str) -> str:
+        name = request.strip() or next(iter(self._kernels))
+        if name not in self._kernels:
+            return f"{REFUSAL}no kernel is named {name!r}"
+        connection = self._kernels[name].context.bind("localhost:0", name="client")
+        yoton.call_later(_no_longer_expect, EXPECTATION, connection)
+        return f"localhost:{connection.port1}"
+
+
+def _no_longer_expect(connection: yoton.Connection) -> None:
+    if connection.is_waiting:
+        connection.close()
+
+
+class Broker:
+    """All kernels.
+
+    Attributes
+    ----------
+    kernels : dict of str to HostedKernel
+        The kernels by name. The first one is there from the beginning.
+    """
+
+    def __init__(self) -> None:
+        self.kernels: dict[str, HostedKernel] = {}
+
+    def start_kernel(self) -> HostedKernel:
+        """Start one kernel more."""
+        name = f"kernel-{len(self.kernels) + 1}"
+        kernel = HostedKernel(self, name)
+        kernel.start()
+        self.kernels[name] = kernel
+        return kernel
+
+    def close(self) -> None:
+        """End all kernels, at the same time; blocks until that is done."""
+        for kernel in self.kernels.values():
+            kernel.terminate()
+        for kernel in self.kernels.values():
+            kernel.close()
+
+
+def _stop(*signal_and_frame: object) -> None:
+    # Not at once, wherever the main thread may be, but when the event loop comes to it.
+    yoton.call_later(sys.exit)
+
+
+def _stop_at_end_of_input() -> None:
+    """Stop when the other end of stdin is closed: by its process, or because that has ended."""
+    # Not with sys.stdin, whose lock the interpreter needs when it ends meanwhile.
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    _stop()
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="broker", description="Host Python kernels.")
+    parser.add_argument("--address", default="localhost:0", help="of the front desk")
+    parser.add_argument(
+        "--with-parent", action="store_true", help="end when standard input is closed"
+    )
+    options = parser.parse_args(arguments)
+    # That a kernel is suddenly gone is no news that needs a warning: clients are told.
+    logging.getLogger("yoton").setLevel(logging.ERROR)
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, _stop)
+    if options.with_parent:
+        threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
+    broker = Broker()
+    try:
+        broker.start_kernel()
+        with FrontDesk(options.address, broker.kernels) as desk:
+            print(f"localhost:{desk.port}", flush=True)
+            yoton.start_event_loop()
+    finally:
+        broker.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

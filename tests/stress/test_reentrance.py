@@ -1,0 +1,102 @@
+"""Finalizers and signal handlers that send, in the middle of whatever their thread was doing."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import signal
+import threading
+import time
+
+import pytest
+from support import PATIENCE, connect
+
+from yoton.channels import PubChannel, SubChannel
+from yoton.context import Context
+
+#: Seconds that each test disturbs.
+DURATION = 2.0
+
+
+@pytest.fixture
+def pair():
+    with Context() as sender, Context() as receiver:
+        connect(sender, receiver)
+        yield sender, receiver
+
+
+def receive_all(sub):
+    """Get the messages up to the one that is the end."""
+    received = []
+    while (message := sub.recv(PATIENCE)) != "end":
+        assert message, f"only {len(received)} messages came"
+        received.append(message)
+    return received
+
+
+def check(received, count):
+    numbers = {"main": [], "disturbing": []}
+    for message in received:
+        sender, number = message.split()
+        numbers[sender].append(int(number))
+    assert numbers["main"] == list(range(count))
+    # A signal handler may be interrupted by itself, before it sends the number that it has.
+    assert sorted(numbers["disturbing"]) == list(range(len(numbers["disturbing"])))
+    assert numbers["disturbing"]
+
+
+def test_finalizers_that_send(pair):
+    pub, sub = PubChannel(pair[0], "x"), SubChannel(pair[1], "x")
+    numbers = itertools.count()
+
+    class Garbage:
+        def __init__(self):
+            self.myself = self
+
+        def __del__(self):
+            pub.send(f"disturbing {next(numbers)}")
+
+    received = []
+    receiver = threading.Thread(target=lambda: received.extend(receive_all(sub)))
+    receiver.start()
+    thresholds = gc.get_threshold()
+    gc.set_threshold(3, 2, 2)
+    try:
+        deadline = time.monotonic() + DURATION
+        count = 0
+        while time.monotonic() < deadline:
+            Garbage()
+            pub.send(f"main {count}")
+            count += 1
+    finally:
+        gc.set_threshold(*thresholds)
+    gc.collect()
+    pub.send("end")
+    receiver.join(PATIENCE)
+    check(received, count)
+
+
+def test_signal_handlers_that_send(pair):
+    pub, sub = PubChannel(pair[0], "x"), SubChannel(pair[1], "x")
+    numbers = itertools.count()
+
+    def send(signum, frame):
+        pub.send(f"disturbing {next(numbers)}")
+
+    received = []
+    receiver = threading.Thread(target=lambda: received.extend(receive_all(sub)))
+    receiver.start()
+    before = signal.signal(signal.SIGALRM, send)
+    signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)
+    try:
+        deadline = time.monotonic() + DURATION
+        count = 0
+        while time.monotonic() < deadline:
+            pub.send(f"main {count}")
+            count += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    pub.send("end")
+    receiver.join(PATIENCE)
+    check(received, count)

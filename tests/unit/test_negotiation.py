@@ -1,0 +1,734 @@
+"""Requester and Replier: each step for itself, then networks of them in any order of events."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter, deque
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from yoton.channels import negotiation
+from yoton.channels.negotiation import (
+    ASK,
+    CONTROL_SEQ,
+    MAX_ASKED,
+    MAX_GIVEN,
+    OFFER,
+    OFFER_LIFETIME,
+    RETRY_INTERVAL,
+    SETTLE,
+    Cancel,
+    Control,
+    Fail,
+    Finish,
+    Give,
+    Payload,
+    Replier,
+    Request,
+    Requester,
+)
+from yoton.package import EVERYONE
+
+PAYLOAD = Payload(b"the request", is_msgpack=False)
+REPLIER = 17
+OTHER = 18
+
+# The requester
+
+
+def asked(
+    requester: Requester[str], call: str = "call", timeout: float | None = 10.0, now: float = 0.0
+) -> int:
+    """Have a requester ask for a request; returns the id of that."""
+    request_id = requester.new_id()
+    question = requester.ask(request_id, call, PAYLOAD, timeout, now)
+    assert question == Control(ASK, EVERYONE, request_id)
+    return request_id
+
+
+def given(requester: Requester[str], call: str = "call", replier_id: int = REPLIER) -> int:
+    """Have a requester ask for a request, and give it to a replier."""
+    request_id = asked(requester, call)
+    assert requester.receive(replier_id, request_id + CONTROL_SEQ, OFFER)
+    return request_id
+
+
+def test_the_texts_on_the_wire():
+    assert (ASK, OFFER, SETTLE, CONTROL_SEQ) == (b"req?", b"req!", b"req-", 2**63)
+
+
+def test_requests_are_numbered_from_one():
+    requester: Requester[str] = Requester()
+    assert [asked(requester) for _ in range(3)] == [1, 2, 3]
+
+
+def test_the_first_that_offers_gets_the_request_and_all_hear_that_it_is_settled():
+    requester: Requester[str] = Requester()
+    request_id = asked(requester)
+    assert requester.receive(REPLIER, request_id + CONTROL_SEQ, OFFER) == [
+        Give(request_id, "call", PAYLOAD, REPLIER),
+        Control(SETTLE, EVERYONE, request_id),
+    ]
+
+
+@pytest.mark.parametrize("who", [REPLIER, OTHER])
+def test_later_offers_are_ignored(who):
+    requester: Requester[str] = Requester()
+    request_id = given(requester)
+    assert requester.receive(who, request_id + CONTROL_SEQ, OFFER) == []
+
+
+def test_a_reply_finishes_the_request_once():
+    requester: Requester[str] = Requester()
+    request_id = given(requester)
+    assert requester.receive(REPLIER, request_id, b"reply") == [Finish("call", b"reply")]
+    assert requester.receive(REPLIER, request_id, b"reply") == []
+
+
+def test_replies_that_nobody_waits_for_are_ignored():
+    requester: Requester[str] = Requester()
+    waiting, running = asked(requester), given(requester)
+    assert requester.receive(REPLIER, 1000, b"unknown id") == []
+    assert requester.receive(REPLIER, waiting, b"nobody was given it") == []
+    assert requester.receive(OTHER, running, b"another one was given it") == []
+
+
+@pytest.mark.parametrize("text", [ASK, SETTLE, b"", b"req", b"req!!"])
+def test_a_requester_ignores_texts_that_are_no_offer(text):
+    requester: Requester[str] = Requester()
+    assert requester.receive(REPLIER, asked(requester) + CONTROL_SEQ, text) == []
+
+
+def test_the_question_is_repeated_while_nobody_offers():
+    requester: Requester[str] = Requester()
+    assert requester.next_deadline() is None
+    request_id = asked(requester, now=100.0)
+    question = Control(ASK, EVERYONE, request_id)
+    for count in (1, 2, 3):
+        due = requester.next_deadline()
+        assert due == 100.0 + count * RETRY_INTERVAL
+        assert requester.handle_timer(due - 0.01, is_heard=True) == []
+        assert requester.handle_timer(due, is_heard=True) == [question]
+    requester.receive(REPLIER, request_id + CONTROL_SEQ, OFFER)
+    assert requester.next_deadline() is None
+
+
+def test_no_question_is_repeated_while_nobody_can_hear_it():
+    requester: Requester[str] = Requester()
+    request_id = asked(requester)
+    assert requester.handle_timer(RETRY_INTERVAL, is_heard=False) == []
+    assert requester.next_deadline() == 2 * RETRY_INTERVAL
+    assert requester.handle_timer(2 * RETRY_INTERVAL, is_heard=True) == [
+        Control(ASK, EVERYONE, request_id)
+    ]
+
+
+def test_a_waiting_request_is_cancelled_at_its_timeout():
+    requester: Requester[str] = Requester()
+    request_id = asked(requester, timeout=0.2, now=100.0)
+    assert requester.next_deadline() == pytest.approx(100.2)
+    assert requester.handle_timer(100.2, is_heard=True) == [
+        Cancel("call"),
+        Control(SETTLE, EVERYONE, request_id),
+    ]
+    assert requester.next_deadline() is None
+
+
+def test_a_running_request_has_no_timeout():
+    requester: Requester[str] = Requester()
+    given(requester)
+    assert requester.handle_timer(1000.0, is_heard=True) == []
+
+
+def test_the_timeout_can_be_set_and_counts_from_the_beginning():
+    requester: Requester[str] = Requester()
+    request_id = asked(requester, timeout=None, now=100.0)
+    requester.set_timeout(request_id, 0.3)
+    assert requester.next_deadline() == pytest.approx(100.3)
+    requester.set_timeout(request_id, None)
+    assert requester.handle_timer(100.4, is_heard=True) == []
+    assert requester.handle_timer(1e9, is_heard=False) == []
+    requester.set_timeout(request_id, 1.0)
+    assert requester.next_deadline() == pytest.approx(101.0)
+
+
+def test_the_timeout_of_a_request_that_does_not_wait_changes_nothing():
+    requester: Requester[str] = Requester()
+    requester.set_timeout(given(requester), 0.1)
+    assert requester.next_deadline() is None
+
+
+def test_the_next_deadline_is_that_of_the_first_request():
+    requester: Requester[str] = Requester()
+    asked(requester, timeout=None, now=100.0)
+    asked(requester, timeout=0.1, now=100.0)
+    asked(requester, timeout=None, now=100.2)
+    assert requester.next_deadline() == pytest.approx(100.1)
+    requester.handle_timer(100.1, is_heard=True)
+    assert requester.next_deadline() == pytest.approx(100.0 + RETRY_INTERVAL)
+
+
+def test_a_deadline_of_the_past_does_not_last():
+    requester: Requester[str] = Requester()
+    given(requester)
+    asked(requester, now=500.0)
+    assert requester.next_deadline() == 500.0 + RETRY_INTERVAL
+
+
+def test_a_waiting_request_can_be_cancelled_once():
+    requester: Requester[str] = Requester()
+    request_id = asked(requester)
+    assert requester.cancel(request_id) == Control(SETTLE, EVERYONE, request_id)
+    assert requester.cancel(request_id) is None
+    assert requester.receive(REPLIER, request_id + CONTROL_SEQ, OFFER) == []
+
+
+def test_a_running_request_cannot_be_cancelled():
+    requester: Requester[str] = Requester()
+    assert requester.cancel(given(requester)) is None
+
+
+def test_those_who_come_are_asked_at_once_for_what_waits():
+    requester: Requester[str] = Requester()
+    first, _, last = asked(requester), given(requester), asked(requester)
+    assert requester.connection_made(0.3) == [
+        Control(ASK, EVERYONE, first),
+        Control(ASK, EVERYONE, last),
+    ]
+    assert requester.handle_timer(RETRY_INTERVAL, is_heard=True) == []
+    assert requester.next_deadline() == pytest.approx(0.3 + RETRY_INTERVAL)
+
+
+def test_the_requests_of_a_replier_that_is_gone_fail():
+    requester: Requester[str] = Requester()
+    waiting, lost, kept = asked(requester), given(requester, "lost"), given(requester, "k", OTHER)
+    (fail,) = requester.contexts_gone({REPLIER, 99})
+    assert isinstance(fail, Fail)
+    assert fail.call == "lost"
+    assert hex(REPLIER) in fail.reason
+    assert requester.receive(REPLIER, lost, b"reply") == []
+    assert requester.receive(OTHER, kept, b"reply") == [Finish("k", b"reply")]
+    assert requester.receive(OTHER, waiting + CONTROL_SEQ, OFFER)
+
+
+def test_a_request_that_could_not_be_given_is_forgotten():
+    requester: Requester[str] = Requester()
+    request_id = given(requester)
+    requester.forget(request_id)
+    assert requester.receive(REPLIER, request_id, b"reply") == []
+    requester.forget(request_id)
+
+
+def test_the_end_cancels_what_waits_and_fails_what_runs():
+    requester: Requester[str] = Requester()
+    waiting, _ = asked(requester, "waiting"), given(requester, "running")
+    cancel, settlement, fail = requester.end()
+    assert cancel == Cancel("waiting")
+    assert settlement == Control(SETTLE, EVERYONE, waiting)
+    assert isinstance(fail, Fail)
+    assert fail.call == "running"
+    assert requester.end() == []
+    assert requester.next_deadline() is None
+
+
+# The replier
+
+ALICE, BOB = 1, 2
+
+
+def ask(replier: Replier, source_id: int, request_id: int) -> None:
+    assert replier.receive(source_id, request_id + CONTROL_SEQ, ASK) is None
+
+
+def settle(replier: Replier, source_id: int, request_id: int) -> None:
+    assert replier.receive(source_id, request_id + CONTROL_SEQ, SETTLE) is None
+
+
+def give(replier: Replier, source_id: int, request_id: int) -> Request | None:
+    return replier.receive(source_id, request_id, b"data")
+
+
+def offers(replier: Replier, now: float = 0.0) -> list[tuple[int, int]]:
+    """Get to whom it makes an offer, and for which request."""
+    offer = replier.offer(now)
+    if offer is None:
+        return []
+    assert offer.text == OFFER
+    return [(offer.dest_id, offer.request_id)]
+
+
+def test_a_replier_offers_itself_to_who_asked_first():
+    replier = Replier()
+    assert offers(replier) == []
+    assert not replier.has_work
+    ask(replier, ALICE, 1)
+    ask(replier, BOB, 1)
+    assert replier.has_work
+    assert offers(replier) == [(ALICE, 1)]
+
+
+def test_one_offer_is_open_at_a_time():
+    replier = Replier()
+    ask(replier, ALICE, 1)
+    ask(replier, ALICE, 2)
+    offers(replier)
+    assert offers(replier) == []
+    assert not replier.has_work
+
+
+def test_the_next_is_offered_when_the_first_is_settled():
+    replier = Replier()
+    ask(replier, ALICE, 1)
+    ask(replier, BOB, 1)
+    offers(replier)
+    settle(replier, ALICE, 1)
+    assert offers(replier) == [(BOB, 1)]
+
+
+def test_what_was_settled_is_not_offered():
+    replier = Replier()
+    ask(replier, ALICE, 1)
+    ask(replier, BOB, 1)
+    settle(replier, ALICE, 1)
+    assert offers(replier) == [(BOB, 1)]
+
+
+def test_who_asks_again_goes_to_the_end():
+    replier = Replier()
+    ask(replier, ALICE, 1)
+    ask(replier, BOB, 1)
+    ask(replier, ALICE, 1)
+    assert offers(replier) == [(BOB, 1)]
+    settle(replier, BOB, 1)
+    assert offers(replier) == [(ALICE, 1)]
+
+
+def test_the_same_id_of_another_requester_is_another_request():
+    replier = Replier()
+    ask(replier, ALICE, 1)
+    ask(replier, BOB, 1)
+    settle(replier, BOB, 1)
+    assert offers(replier) == [(ALICE, 1)]
+
+
+def test_nothing_is_offered_from_the_request_until_it_is_done():
+    replier = Replier()
+    ask(replier, ALICE, 1)
+    ask(replier, BOB, 1)
+    offers(replier)
+    give(replier, ALICE, 1)
+    settle(replier, ALICE, 1)
+    assert offers(replier) == []
+    assert replier.has_work
+    assert replier.take() == Request(ALICE, 1, b"data")
+    assert offers(replier) == []
+    assert not replier.has_work
+    replier.done()
+    assert offers(replier) == [(BOB, 1)]
+
+
+def test_a_request_that_was_not_offered_is_carried_out_as_well():
+    replier = Replier()
+    assert replier.take() is None
+    give(replier, ALICE, 1)
+    give(replier, BOB, 7)
+    assert replier.given_count == 2
+    assert replier.take() == Request(ALICE, 1, b"data")
+    assert replier.take() == Request(BOB, 7, b"data")
+    assert replier.given_count == 0
+
+
+def test_an_offer_stays_open_when_another_request_comes():
+    replier = Replier()
+    ask(replier, ALICE, 1)
+    offers(replier)
+    give(replier, BOB, 1)
+    replier.take()
+    replier.done()
+    ask(replier, BOB, 2)
+    assert offers(replier) == []
+
+
+def test_an_offer_that_is_not_answered_ends_for_the_sake_of_others():
+    replier = Replier()
+    ask(replier, ALICE, 1)
+    offers(replier, now=100.0)
+    assert replier.next_deadline() is None
+    ask(replier, BOB, 1)
+    assert replier.next_deadline() == 100.0 + OFFER_LIFETIME
+    replier.handle_timer(100.0 + OFFER_LIFETIME - 0.01)
+    assert offers(replier) == []
+    replier.handle_timer(100.0 + OFFER_LIFETIME)
+    assert replier.next_deadline() is None
+    assert offers(replier) == [(BOB, 1)]
+
+
+def test_the_timer_does_no_harm_when_nothing_is_offered():
+    replier = Replier()
+    replier.handle_timer(1000.0)
+    assert replier.next_deadline() is None
+
+
+def test_requesters_that_are_gone_get_no_offer():
+    replier = Replier()
+    ask(replier, ALICE, 1)
+    ask(replier, ALICE, 2)
+    ask(replier, BOB, 1)
+    assert offers(replier) == [(ALICE, 1)]
+    replier.contexts_gone({ALICE})
+    assert offers(replier) == [(BOB, 1)]
+    replier.contexts_gone({ALICE})
+    assert replier.next_deadline() is None
+
+
+def test_what_a_requester_gave_is_carried_out_though_it_is_gone():
+    replier = Replier()
+    give(replier, ALICE, 1)
+    replier.contexts_gone({ALICE})
+    assert replier.take() == Request(ALICE, 1, b"data")
+
+
+@pytest.mark.parametrize("text", [OFFER, b"", b"req", b"req??"])
+def test_a_replier_ignores_texts_that_it_does_not_know(text):
+    replier = Replier()
+    assert replier.receive(ALICE, 1 + CONTROL_SEQ, text) is None
+    assert offers(replier) == []
+
+
+def test_the_number_of_questions_is_limited(monkeypatch):
+    assert MAX_ASKED > 1000  # so many one requester may have at a time
+    monkeypatch.setattr(negotiation, "MAX_ASKED", 2)
+    replier = Replier()
+    for request_id in (1, 2, 3, 1):
+        ask(replier, ALICE, request_id)
+    assert offers(replier) == [(ALICE, 2)]
+    settle(replier, ALICE, 2)
+    assert offers(replier) == [(ALICE, 1)]
+    settle(replier, ALICE, 1)
+    assert offers(replier) == []
+
+
+def test_a_request_too_many_is_refused():
+    replier = Replier()
+    for request_id in range(MAX_GIVEN):
+        assert give(replier, ALICE, request_id) is None
+    assert give(replier, BOB, 1) == Request(BOB, 1, b"data")
+    assert replier.given_count == MAX_GIVEN
+
+
+def test_the_end_gives_what_is_left():
+    replier = Replier()
+    ask(replier, ALICE, 1)
+    ask(replier, ALICE, 2)
+    offers(replier)
+    give(replier, BOB, 1)
+    assert replier.end() == [Request(BOB, 1, b"data")]
+    assert replier.end() == []
+    assert not replier.has_work
+
+
+# Networks
+
+
+class _Node:
+    """A context: who it is, what is on its way to it, and from whom nothing more will come."""
+
+    def __init__(self, node_id: int) -> None:
+        self.id = node_id
+        self.incoming: dict[int, deque[tuple[int, bytes] | None]] = {}
+
+
+class _RequestingNode(_Node):
+    def __init__(self, node_id: int) -> None:
+        super().__init__(node_id)
+        self.requester: Requester[tuple[int, int]] = Requester()
+
+
+class _ReplyingNode(_Node):
+    def __init__(self, node_id: int) -> None:
+        super().__init__(node_id)
+        self.replier = Replier()
+        self.at_work: list[Request] = []
+        self.open_offer: tuple[int, int] | None = None
+        self.offered_at = 0.0
+
+
+#: Stands in a link for the news that its sender is gone.
+_GONE = None
+
+
+class Network(RuleBasedStateMachine):
+    """Requesters and repliers, each connected with each; every link keeps the order.
+
+    A call is (id of the requester, id of the request), and the data of a reply is its repr.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.ids = itertools.count(1)
+        self.nodes: dict[int, _Node] = {}
+        self.outcomes: Counter[tuple[int, int]] = Counter()
+        self.results: dict[tuple[int, int], str] = {}
+        self.made: set[tuple[int, int]] = set()
+        self.cancelled: set[tuple[int, int]] = set()
+        self.failed: set[tuple[int, int]] = set()
+        self.carried_out: Counter[tuple[int, int]] = Counter()
+
+    # What happens
+
+    @initialize(requesters=st.integers(1, 3), repliers=st.integers(0, 3))
+    def begin(self, requesters, repliers):
+        for _ in range(requesters):
+            self._add(_RequestingNode(next(self.ids)))
+        for _ in range(repliers):
+            self._add(_ReplyingNode(next(self.ids)))
+
+    @precondition(lambda self: len(self._repliers()) < 4)
+    @rule()
+    def a_replier_comes(self):
+        self._add(_ReplyingNode(next(self.ids)))
+        for node in self._requesters():
+            self._perform(node, node.requester.connection_made(self.now))
+
+    @rule(data=st.data(), timeout=st.sampled_from([None, None, 0.3, 3.0]))
+    def requests_are_made(self, data, timeout):
+        for node in data.draw(st.lists(st.sampled_from(self._requesters()), min_size=1)):
+            request_id = node.requester.new_id()
+            call = (node.id, request_id)
+            self.made.add(call)
+            payload = Payload(repr(call).encode(), False)
+            question = node.requester.ask(request_id, call, payload, timeout, self.now)
+            self._perform(node, [question])
+
+    @precondition(lambda self: self._links())
+    @rule(data=st.data(), count=st.integers(1, 12))
+    def packages_arrive(self, data, count):
+        for _ in range(count):
+            if self._links():
+                self._deliver(*data.draw(st.sampled_from(self._links())))
+
+    @precondition(lambda self: any(node.replier.given_count for node in self._repliers()))
+    @rule(data=st.data())
+    def a_request_is_taken(self, data):
+        busy = [node for node in self._repliers() if node.replier.given_count]
+        self._take(data.draw(st.sampled_from(busy)))
+
+    @precondition(lambda self: any(node.at_work for node in self._repliers()))
+    @rule(data=st.data())
+    def a_request_is_done(self, data):
+        at_work = [node for node in self._repliers() if node.at_work]
+        self._finish(data.draw(st.sampled_from(at_work)))
+
+    @precondition(lambda self: self._unsettled())
+    @rule(data=st.data())
+    def a_request_is_cancelled(self, data):
+        call = data.draw(st.sampled_from(sorted(self._unsettled())))
+        requester = self.nodes[call[0]]
+        settlement = requester.requester.cancel(call[1])
+        if settlement is not None:
+            self._end(call, self.cancelled)
+            self._perform(requester, [settlement])
+
+    @rule(seconds=st.sampled_from([0.1, 0.5, 2.0, 11.0]))
+    def time_passes(self, seconds):
+        self._pass_time(seconds)
+
+    @precondition(lambda self: len(self.nodes) > 1)
+    @rule(data=st.data())
+    def a_node_dies(self, data):
+        mortal = self._repliers() + self._requesters()[1:]
+        if not mortal:
+            return
+        node = data.draw(st.sampled_from(mortal))
+        del self.nodes[node.id]
+        for other in self.nodes.values():
+            link = other.incoming.get(node.id)
+            if link is not None:
+                for _ in range(data.draw(st.integers(0, len(link)))):
+                    link.pop()
+                link.append(_GONE)
+
+    # What holds at any time
+
+    @invariant()
+    def a_request_is_carried_out_at_most_once(self):
+        assert all(count == 1 for count in self.carried_out.values())
+
+    @invariant()
+    def a_request_ends_at_most_once(self):
+        assert all(count == 1 for count in self.outcomes.values())
+
+    @invariant()
+    def what_was_cancelled_is_never_carried_out(self):
+        assert not self.cancelled & set(self.carried_out)
+
+    @invariant()
+    def a_result_is_that_of_its_request(self):
+        assert all(result == repr(call) for call, result in self.results.items())
+
+    @invariant()
+    def a_deadline_is_set_just_while_something_waits(self):
+        for node in self._requesters():
+            due = node.requester.next_deadline()
+            assert due is None or due <= self.now + RETRY_INTERVAL
+            has_waiting = any(
+                self._is_waiting(call) for call in self._unsettled() if call[0] == node.id
+            )
+            assert (due is not None) == has_waiting
+
+    # In the end
+
+    def teardown(self):
+        if not self.nodes:
+            return
+        if not self._repliers():
+            self.a_replier_comes()
+        # Enough for all to be asked, offered, given, carried out and replied to, one by one,
+        # while an offer to a dead requester may take its lifetime; no luck is needed.
+        for _ in range(10 + 3 * len(self.made)):
+            self._settle_down()
+            if not self._unsettled():
+                break
+            self._pass_time(RETRY_INTERVAL)
+        # Nobody starved: what was neither cancelled nor lost with its replier has its result.
+        assert not self._unsettled()
+        alive = {call for call in self.made if call[0] in self.nodes}
+        assert alive - self.cancelled - self.failed == set(self.results) & alive
+
+    def _settle_down(self):
+        while self._links() or any(n.replier.given_count or n.at_work for n in self._repliers()):
+            for link in self._links():
+                self._deliver(*link)
+            for node in self._repliers():
+                if node.replier.given_count:
+                    self._take(node)
+                if node.at_work:
+                    self._finish(node)
+
+    # How the nodes are driven
+
+    def _add(self, node):
+        self.nodes[node.id] = node
+
+    def _requesters(self) -> list[_RequestingNode]:
+        return [node for node in self.nodes.values() if isinstance(node, _RequestingNode)]
+
+    def _repliers(self) -> list[_ReplyingNode]:
+        return [node for node in self.nodes.values() if isinstance(node, _ReplyingNode)]
+
+    def _links(self) -> list[tuple[int, int]]:
+        return [
+            (sender, node.id)
+            for node in self.nodes.values()
+            for sender, link in node.incoming.items()
+            if link
+        ]
+
+    def _unsettled(self) -> set[tuple[int, int]]:
+        return {call for call in self.made if call[0] in self.nodes and not self.outcomes[call]}
+
+    def _is_waiting(self, call) -> bool:
+        return call[1] in self.nodes[call[0]].requester._waiting
+
+    def _end(self, call, kind):
+        self.outcomes[call] += 1
+        kind.add(call)
+
+    def _send(self, sender, dest_id, dest_seq, data):
+        kind = _ReplyingNode if isinstance(sender, _RequestingNode) else _RequestingNode
+        for node in self.nodes.values():
+            if dest_id in (EVERYONE, node.id) and isinstance(node, kind):
+                node.incoming.setdefault(sender.id, deque()).append((dest_seq, data))
+
+    def _perform(self, node, actions):
+        for action in actions:
+            match action:
+                case Control(text, dest_id, request_id):
+                    self._send(node, dest_id, request_id + CONTROL_SEQ, text)
+                case Give(request_id, _, payload, replier_id):
+                    self._send(node, replier_id, request_id, payload.data)
+                    if replier_id not in self.nodes:
+                        # The news of its end is on the way behind its offer.
+                        assert _GONE in node.incoming[replier_id]
+                case Finish(call, data):
+                    self.outcomes[call] += 1
+                    self.results[call] = data.decode()
+                case Cancel(call):
+                    self._end(call, self.cancelled)
+                case Fail(call, _):
+                    self._end(call, self.failed)
+
+    def _deliver(self, sender_id, dest_id):
+        node = self.nodes[dest_id]
+        package = node.incoming[sender_id].popleft()
+        if package is _GONE:
+            if isinstance(node, _RequestingNode):
+                self._perform(node, node.requester.contexts_gone({sender_id}))
+            else:
+                self._contexts_gone(node, sender_id)
+        elif isinstance(node, _RequestingNode):
+            self._perform(node, node.requester.receive(sender_id, *package))
+        else:
+            self._receive(node, sender_id, *package)
+
+    def _receive(self, node, sender_id, dest_seq, data):
+        assert node.replier.receive(sender_id, dest_seq, data) is None
+        answers = data == SETTLE or dest_seq < CONTROL_SEQ
+        if answers and node.open_offer == (sender_id, dest_seq % CONTROL_SEQ):
+            node.open_offer = None
+        self._offer(node)
+
+    def _contexts_gone(self, node, sender_id):
+        node.replier.contexts_gone({sender_id})
+        if node.open_offer is not None and node.open_offer[0] == sender_id:
+            node.open_offer = None
+        self._offer(node)
+
+    def _offer(self, node):
+        offer = node.replier.offer(self.now)
+        if offer is None:
+            return
+        is_lapsed = self.now >= node.offered_at + OFFER_LIFETIME
+        assert node.open_offer is None or is_lapsed
+        assert not node.at_work
+        assert not node.replier.given_count
+        node.open_offer = (offer.dest_id, offer.request_id)
+        node.offered_at = self.now
+        self._perform(node, [offer])
+
+    def _take(self, node):
+        request = node.replier.take()
+        assert request is not None
+        node.at_work.append(request)
+        self.carried_out[request.source_id, request.request_id] += 1
+
+    def _finish(self, node):
+        request = node.at_work.pop(0)
+        self._send(node, request.source_id, request.request_id, request.data)
+        node.replier.done()
+        self._offer(node)
+
+    def _pass_time(self, seconds):
+        end = self.now + seconds
+        while (due := self._next_due()) <= end:
+            self.now = max(self.now, due)
+            for requester in self._requesters():
+                actions = requester.requester.handle_timer(self.now, is_heard=True)
+                self._perform(requester, actions)
+            for node in self._repliers():
+                node.replier.handle_timer(self.now)
+                self._offer(node)
+        self.now = end
+
+    def _next_due(self) -> float:
+        deadlines = [node.requester.next_deadline() for node in self._requesters()]
+        deadlines += [node.replier.next_deadline() for node in self._repliers()]
+        return min((due for due in deadlines if due is not None), default=float("inf"))
+
+
+TestNetwork = Network.TestCase
+TestNetwork.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -1,0 +1,28 @@
+"""The channels: how messages are sent and received at a slot."""
+
+from concurrent.futures import CancelledError, TimeoutError
+
+from yoton.channels.base import BaseChannel
+from yoton.channels.exporting import export
+from yoton.channels.file import FileWrapper
+from yoton.channels.future import Future
+from yoton.channels.pubsub import PubChannel, SubChannel, select_sub_channel
+from yoton.channels.reqrep import RepChannel, ReqChannel
+from yoton.channels.simple_socket import SimpleSocket
+from yoton.channels.state import StateChannel
+
+__all__ = [
+    "BaseChannel",
+    "CancelledError",
+    "FileWrapper",
+    "Future",
+    "PubChannel",
+    "RepChannel",
+    "ReqChannel",
+    "SimpleSocket",
+    "StateChannel",
+    "SubChannel",
+    "TimeoutError",
+    "export",
+    "select_sub_channel",
+]

@@ -1,0 +1,215 @@
+"""What all channels have in common: slots, a message type, an inbox, and their end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+from yoton.context import Context
+from yoton.events import Event, Signal, app
+from yoton.exceptions import ArgumentError, ChannelClosed
+from yoton.message_types import TEXT, MessageType, ObjectMessageType
+from yoton.package import EVERYONE, Package
+
+logger = logging.getLogger(__name__)
+
+
+class BaseChannel:
+    """Base of the channels.
+
+    Messages that one channel sends are received by the channels at the same slot in all other
+    contexts of the network, where message type and pattern fit. All methods may be called from
+    any thread. As a context manager a channel closes itself.
+
+    Parameters
+    ----------
+    context : Context
+        The context by which it sends and receives.
+    slot_base : str
+        Name of the slot. Upper case does not count. The message type and the pattern are
+        appended to it.
+    message_type : MessageType, optional
+        How messages become bytes. Default: `TEXT`.
+
+    Raises
+    ------
+    ArgumentError
+        An argument is of another kind. A ValueError.
+    SlotError
+        Another channel of the context has the slot, or one with another name and the same
+        number. A ValueError.
+    """
+
+    _pattern_out = ""
+    _pattern_in = ""
+
+    def __init__(
+        self, context: Context, slot_base: str, message_type: MessageType | None = None
+    ) -> None:
+        if not isinstance(context, Context):
+            raise ArgumentError(f"a channel needs a Context, not {context!r}")
+        if not isinstance(slot_base, str):
+            raise ArgumentError(f"the slot of a channel is a str, not {slot_base!r}")
+        if message_type is None:
+            message_type = TEXT
+        if not isinstance(message_type, MessageType):
+            raise ArgumentError(f"a message type is an instance of MessageType: {message_type!r}")
+        self._context = context
+        self._message_type = message_type
+        type_name = message_type.message_type_name()
+        self._slot_outgoing = f"{slot_base}.{type_name}.{self._pattern_out}"
+        self._slot_incoming = f"{slot_base}.{type_name}.{self._pattern_in}"
+        self._inbox = context.new_inbox()
+        self._is_closed = False
+        self._has_told_of_drops = False
+        self._received = Signal()
+        # Guards the flag that an emission of received is in the event queue.
+        self._announcement_lock = threading.RLock()
+        self._is_announced = False
+        self._prepare()
+        self._slot_number_out, _ = context.register(self, self._slot_outgoing, self._slot_incoming)
+
+    def _prepare(self) -> None:
+        """Make what a subclass needs before packages may arrive."""
+
+    def __repr__(self) -> str:
+        state = "closed " if self._is_closed else ""
+        return f"<{state}{type(self).__name__} {self._slot_outgoing!r}>"
+
+    def __enter__(self) -> BaseChannel:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def message_type(self) -> MessageType:
+        """How messages become bytes."""
+        return self._message_type
+
+    @property
+    def closed(self) -> bool:
+        """Whether the channel is closed."""
+        return self._is_closed
+
+    @property
+    def pending(self) -> int:
+        """The number of messages that have come and were not received yet."""
+        return len(self._inbox)
+
+    @property
+    def dropped(self) -> int:
+        """The number of messages that were dropped because too many were pending."""
+        return self._inbox.dropped
+
+    @property
+    def received(self) -> Signal:
+        """Signal that messages came; handlers get the channel.
+
+        Several messages may make one emission, and they may be received before it is handled.
+        """
+        return self._received
+
+    @property
+    def slot_outgoing(self) -> str:
+        """Full name of the slot that it sends on."""
+        return self._slot_outgoing
+
+    @property
+    def slot_incoming(self) -> str:
+        """Full name of the slot that it receives on."""
+        return self._slot_incoming
+
+    def close(self) -> None:
+        """Close the channel: it sends and gets nothing more.
+
+        What has come can still be received. Who waits for a message gets an empty one.
+        """
+        self._is_closed = True
+        self._context.unregister(self)
+        self._inbox.close()
+
+    def _send(
+        self, message: Any, dest_id: int = EVERYONE, dest_seq: int = 0, *, may_wait: bool = True
+    ) -> None:
+        """Encode a message and give it to the context.
+
+        Raises
+        ------
+        ChannelClosed
+            The channel is closed. An OSError.
+        EncodeError
+            The message type cannot carry the message. A ValueError.
+        PackageTooLarge
+            The message is over the limit of a context. A ValueError.
+        """
+        data, is_msgpack = self._encode(message)
+        self._send_data(data, dest_id, dest_seq, is_msgpack=is_msgpack, may_wait=may_wait)
+
+    def _send_data(
+        self,
+        data: bytes,
+        dest_id: int = EVERYONE,
+        dest_seq: int = 0,
+        *,
+        is_msgpack: bool = False,
+        may_wait: bool = True,
+    ) -> None:
+        if self._is_closed:
+            raise ChannelClosed(f"cannot send on {self!r}")
+        self._context.send_package(
+            self._slot_number_out,
+            data,
+            dest_id,
+            dest_seq,
+            is_msgpack=is_msgpack,
+            may_wait=may_wait,
+        )
+
+    def _encode(self, message: Any) -> tuple[bytes, bool]:
+        """Get the bytes of a message, and whether they are an OBJECT in msgpack."""
+        if isinstance(self._message_type, ObjectMessageType) and self._context.object_is_msgpack:
+            return self._message_type.message_to_msgpack(message), True
+        return self._message_type.message_to_bytes(message), False
+
+    def _decode(self, package: Package) -> Any:
+        return self._message_type.message_from_bytes(package.data)
+
+    def abandon(self) -> None:
+        """Be closed in a forked child, whatever other threads were doing at the fork."""
+        self._is_closed = True
+        self._inbox = self._context.new_inbox()
+        self._inbox.close()
+
+    # What the context calls, see yoton.context.Receiver
+
+    def deliver(self, package: Package) -> None:
+        """Put a package into the inbox; the routing lock is held."""
+        self._inbox.put(package)
+
+    def packages_delivered(self) -> None:
+        """Tell the user that messages came."""
+        if self._inbox.dropped and not self._has_told_of_drops:
+            self._has_told_of_drops = True
+            logger.warning("%r: not read often enough, messages are dropped", self)
+        self._announce_received()
+
+    def _announce_received(self) -> None:
+        if not self._received.has_handlers:
+            return
+        with self._announcement_lock:
+            is_first, self._is_announced = not self._is_announced, True
+        # An event that finds no place in the queue must not keep the later ones from it.
+        if is_first and not app.post(Event(self._emit_received)):
+            self._is_announced = False
+
+    def _emit_received(self) -> None:
+        self._is_announced = False
+        self._received.emit_now(self)
+
+    def connection_made(self) -> None:
+        """Nothing to do for most channels."""
+
+    def contexts_gone(self, ids: set[int]) -> None:
+        """Nothing to do for most channels."""

@@ -1,0 +1,87 @@
+"""What both sides of request/reply have in common."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from yoton.channels.base import BaseChannel
+from yoton.channels.negotiation import CONTROL_SEQ, Control, Payload
+from yoton.context import Context
+from yoton.events.callbacks import Callback
+from yoton.events.scheduler import ScheduledCall, scheduler
+from yoton.message_types import OBJECT
+from yoton.package import Package
+
+
+class Alarm:
+    """Has a method called at a moment that moves. Not thread-safe.
+
+    Parameters
+    ----------
+    method : callable
+        Called by the thread of the scheduler, perhaps earlier than is due; it has to call
+        `reset`. A bound method does not keep its object alive.
+    """
+
+    def __init__(self, method: Callable[[], object]) -> None:
+        self._callback = Callback(method)
+        self._call: ScheduledCall | None = None
+        self._due = 0.0
+
+    def set(self, due: float | None) -> None:
+        """Move it to a time of the scheduler; None: there is nothing to call for."""
+        if self._call is not None and (due is None or due < self._due):
+            self._call.cancel()
+            self._call = None
+        # An earlier call is left as it is: most of what is due is over long before.
+        if self._call is None and due is not None:
+            self._call = scheduler.call_at(due, self._callback)
+            self._due = due
+
+    def reset(self, due: float | None) -> None:
+        """Set it anew, as it has come."""
+        self._call = None
+        self.set(due)
+
+
+class NegotiatingChannel(BaseChannel):
+    """Base of the channels for requests and replies; both carry `OBJECT`."""
+
+    def __init__(self, context: Context, slot_base: str) -> None:
+        super().__init__(context, slot_base, OBJECT)
+
+    def _prepare(self) -> None:
+        # Guards the state of the negotiation, and the alarm. The locks of the scheduler and of
+        # a future come second.
+        self._lock = threading.RLock()
+        self._alarm = Alarm(self._handle_timer)
+        # In place of the inbox, which drops what is too much: without its reply, a request
+        # would never end. The thread that fills it empties it right afterwards.
+        self._arrived: deque[Package] = deque()
+
+    def _handle_timer(self) -> None:
+        raise NotImplementedError
+
+    def deliver(self, package: Package) -> None:
+        """Note a package; the routing lock is held."""
+        self._arrived.append(package)
+
+    def _send_control(self, control: Control) -> None:
+        payload = Payload(control.text, is_msgpack=False)
+        dest_seq = control.request_id + CONTROL_SEQ
+        self._send_payload(payload, control.dest_id, dest_seq, may_wait=False)
+
+    def _send_payload(
+        self, payload: Payload, dest_id: int, dest_seq: int, *, may_wait: bool
+    ) -> None:
+        """Send; also when the channel is closed, so as to finish what has begun."""
+        self._context.send_package(
+            self._slot_number_out,
+            payload.data,
+            dest_id,
+            dest_seq,
+            is_msgpack=payload.is_msgpack,
+            may_wait=may_wait,
+        )

@@ -1,0 +1,410 @@
+"""Who carries out which request: how requesters and repliers agree, without a network.
+
+A requester asks everybody who can take a request ("req?"). A replier that has nothing to do
+offers itself to one of those who ask ("req!"). The requester gives the request to the first
+that offers itself and tells everybody that it is settled ("req-"). In the end the replier
+replies. So the load is shared: nobody gets a request while it is busy and another one is free.
+
+Both sides are told what came, and the time in seconds where that matters (`now`); they answer
+what is to be done, and when they want to be called next. They are not thread-safe.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict, deque
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
+
+from yoton.package import EVERYONE
+
+#: The texts about a request travel with its id plus this as dest seq; the request itself and
+#: the reply with the id alone.
+CONTROL_SEQ = 2**63
+
+ASK = b"req?"
+OFFER = b"req!"
+SETTLE = b"req-"
+
+#: Seconds after which a requester asks again: a replier may have come meanwhile.
+RETRY_INTERVAL = 0.5
+
+#: Seconds after which a replier no longer expects an answer to its offer. One that lives
+#: answers at once.
+OFFER_LIFETIME = 10.0
+
+#: Requests that a replier remembers having been asked for. Requesters ask again, so those
+#: beyond are only taken later. About 200 bytes each.
+MAX_ASKED = 10_000
+
+#: Requests that wait at a replier to be carried out. Requesters give one to who has none, so
+#: more than a few means that a peer does not keep to that; those beyond are refused.
+MAX_GIVEN = 1000
+
+
+class Control(NamedTuple):
+    """Send a text about a request.
+
+    Parameters
+    ----------
+    text : bytes
+        `ASK`, `OFFER` or `SETTLE`.
+    dest_id : int
+        The only context meant, or `EVERYONE`.
+    request_id : int
+        Number of the request at its requester.
+    """
+
+    text: bytes
+    dest_id: int
+    request_id: int
+
+
+class Payload(NamedTuple):
+    """An encoded message, and whether it is in msgpack."""
+
+    data: bytes
+    is_msgpack: bool
+
+
+#: What stands for a request at the requester; the negotiation hands it back, no more.
+CallT = TypeVar("CallT")
+
+
+@dataclass(slots=True)
+class Give(Generic[CallT]):
+    """Send a request to a replier: from now on it is running, and cannot be cancelled."""
+
+    request_id: int
+    call: CallT
+    payload: Payload
+    replier_id: int
+
+
+@dataclass(slots=True)
+class Finish(Generic[CallT]):
+    """Hand the encoded reply to who waits for it."""
+
+    call: CallT
+    data: bytes
+
+
+@dataclass(slots=True)
+class Cancel(Generic[CallT]):
+    """Tell who waits for a reply that the request was given up."""
+
+    call: CallT
+
+
+@dataclass(slots=True)
+class Fail(Generic[CallT]):
+    """Tell who waits for a reply why there will be none."""
+
+    call: CallT
+    reason: str
+
+
+#: What a requester wants to be done.
+Action: TypeAlias = "Control | Give[CallT] | Finish[CallT] | Cancel[CallT] | Fail[CallT]"
+
+
+class _Waiting(Generic[CallT]):
+    """A request that no replier has yet."""
+
+    __slots__ = ("ask_at", "call", "deadline", "made_at", "payload")
+
+    def __init__(self, call: CallT, payload: Payload, timeout: float | None, now: float) -> None:
+        self.call = call
+        self.payload = payload
+        self.made_at = now
+        self.ask_at = now + RETRY_INTERVAL
+        self.limit(timeout)
+
+    def limit(self, timeout: float | None) -> None:
+        self.deadline = math.inf if timeout is None else self.made_at + timeout
+
+    @property
+    def due(self) -> float:
+        return min(self.ask_at, self.deadline)
+
+
+@dataclass(slots=True)
+class _Running(Generic[CallT]):
+    """A request that a replier has."""
+
+    call: CallT
+    replier_id: int
+
+
+class Requester(Generic[CallT]):
+    """The side that has requests: each waits, then runs at one replier, then is over.
+
+    That it is over is said just once for each: by `Finish`, `Cancel` or `Fail`, or by what
+    `cancel` returns.
+    """
+
+    def __init__(self) -> None:
+        self._last_id = 0
+        self._waiting: dict[int, _Waiting[CallT]] = {}
+        self._running: dict[int, _Running[CallT]] = {}
+        # Not after the first due time of those that wait, if there are any.
+        self._due = math.inf
+
+    def new_id(self) -> int:
+        """Get the id for the next request."""
+        self._last_id += 1
+        return self._last_id
+
+    def ask(
+        self, request_id: int, call: CallT, payload: Payload, timeout: float | None, now: float
+    ) -> Control:
+        """Take a request on, and get the question to send.
+
+        Parameters
+        ----------
+        request_id : int
+            From `new_id`.
+        call : object
+            What stands for the request.
+        payload : Payload
+            What a replier will be given.
+        timeout : float or None
+            Seconds after which it is cancelled if no replier has it by then. None: never.
+        now : float
+            The present time in seconds.
+        """
+        if not self._waiting:
+            self._due = math.inf
+        waiting = self._waiting[request_id] = _Waiting(call, payload, timeout, now)
+        self._due = min(self._due, waiting.due)
+        return _question(request_id)
+
+    def set_timeout(self, request_id: int, timeout: float | None) -> None:
+        """Set how long, counted from its beginning, a request may wait; None: for ever."""
+        waiting = self._waiting.get(request_id)
+        if waiting is not None:
+            waiting.limit(timeout)
+            self._due = min(self._due, waiting.due)
+
+    def cancel(self, request_id: int) -> Control | None:
+        """Give a request up if it waits, and get the text to send; None if it does not."""
+        if self._waiting.pop(request_id, None) is None:
+            return None
+        return _settlement(request_id)
+
+    def forget(self, request_id: int) -> None:
+        """Note that a request could not be given to its replier."""
+        self._running.pop(request_id, None)
+
+    def receive(self, source_id: int, dest_seq: int, data: bytes) -> list[Action[CallT]]:
+        """Act on what a replier sent; what does not fit is ignored."""
+        if dest_seq < CONTROL_SEQ:
+            return self._replied(dest_seq, source_id, data)
+        if data == OFFER:
+            return self._offered(dest_seq - CONTROL_SEQ, source_id)
+        return []
+
+    def _offered(self, request_id: int, replier_id: int) -> list[Action[CallT]]:
+        waiting = self._waiting.pop(request_id, None)
+        if waiting is None:
+            return []
+        self._running[request_id] = _Running(waiting.call, replier_id)
+        give = Give(request_id, waiting.call, waiting.payload, replier_id)
+        return [give, _settlement(request_id)]
+
+    def _replied(self, request_id: int, replier_id: int, data: bytes) -> list[Action[CallT]]:
+        running = self._running.get(request_id)
+        if running is None or running.replier_id != replier_id:
+            return []
+        del self._running[request_id]
+        return [Finish(running.call, data)]
+
+    def connection_made(self, now: float) -> list[Control]:
+        """Ask the contexts that came into the network as well."""
+        for waiting in self._waiting.values():
+            waiting.ask_at = now + RETRY_INTERVAL
+        return [_question(request_id) for request_id in self._waiting]
+
+    def contexts_gone(self, ids: Collection[int]) -> list[Fail[CallT]]:
+        """Fail the requests whose replier is out of reach."""
+        fails = []
+        for request_id, running in list(self._running.items()):
+            if running.replier_id in ids:
+                del self._running[request_id]
+                fails.append(Fail(running.call, f"its replier {running.replier_id:#x} is gone"))
+        return fails
+
+    def end(self) -> list[Action[CallT]]:
+        """Give up all requests, as the channel is closed."""
+        actions: list[Action[CallT]] = []
+        for request_id, waiting in self._waiting.items():
+            actions += [Cancel(waiting.call), _settlement(request_id)]
+        for running in self._running.values():
+            actions.append(Fail(running.call, "its channel was closed"))
+        self._waiting.clear()
+        self._running.clear()
+        return actions
+
+    def next_deadline(self) -> float | None:
+        """Get when to call `handle_timer`; None while nothing waits."""
+        return self._due if self._waiting else None
+
+    def handle_timer(self, now: float, is_heard: bool) -> list[Action[CallT]]:
+        """Do what is due; it does no harm to come too early.
+
+        Parameters
+        ----------
+        now : float
+            The present time in seconds.
+        is_heard : bool
+            Whether there is a connection. Without one, questions would only pile up.
+        """
+        actions: list[Action[CallT]] = []
+        self._due = math.inf
+        for request_id, waiting in list(self._waiting.items()):
+            if waiting.deadline <= now:
+                del self._waiting[request_id]
+                actions += [Cancel(waiting.call), _settlement(request_id)]
+                continue
+            if waiting.ask_at <= now:
+                waiting.ask_at = now + RETRY_INTERVAL
+                if is_heard:
+                    actions.append(_question(request_id))
+            self._due = min(self._due, waiting.due)
+        return actions
+
+
+def _question(request_id: int) -> Control:
+    return Control(ASK, EVERYONE, request_id)
+
+
+def _settlement(request_id: int) -> Control:
+    return Control(SETTLE, EVERYONE, request_id)
+
+
+class Request(NamedTuple):
+    """A request that a replier got.
+
+    Parameters
+    ----------
+    source_id : int
+        Id of the requester's context.
+    request_id : int
+        Number of the request there.
+    data : bytes
+        The encoded request.
+    """
+
+    source_id: int
+    request_id: int
+    data: bytes
+
+
+#: Source id and request id.
+_Key: TypeAlias = "tuple[int, int]"
+
+
+class Replier:
+    """The side that carries requests out.
+
+    It offers itself to one requester at a time, and to none while it has something to do. What
+    it is given it carries out, whether it offered itself or not.
+    """
+
+    def __init__(self) -> None:
+        # Those asked about, the one that asked longest ago first.
+        self._asked: OrderedDict[_Key, None] = OrderedDict()
+        self._offered: _Key | None = None
+        self._offer_ends_at = 0.0
+        self._given: deque[Request] = deque()
+        self._at_work = 0
+
+    @property
+    def given_count(self) -> int:
+        """The number of requests that wait to be carried out."""
+        return len(self._given)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `take` has a request or `offer` an offer."""
+        return bool(self._given) or self._can_offer
+
+    @property
+    def _can_offer(self) -> bool:
+        is_free = not self._given and not self._at_work and self._offered is None
+        return is_free and bool(self._asked)
+
+    def receive(self, source_id: int, dest_seq: int, data: bytes) -> Request | None:
+        """Note what a requester sent; what does not fit is ignored.
+
+        Returns
+        -------
+        Request or None
+            A request that is refused, as too many wait.
+        """
+        if dest_seq >= CONTROL_SEQ:
+            self._told(data, (source_id, dest_seq - CONTROL_SEQ))
+            return None
+        request = Request(source_id, dest_seq, data)
+        self._settle((source_id, dest_seq))
+        if len(self._given) >= MAX_GIVEN:
+            return request
+        self._given.append(request)
+        return None
+
+    def _told(self, text: bytes, key: _Key) -> None:
+        if text == SETTLE:
+            self._settle(key)
+        elif text == ASK and (key in self._asked or len(self._asked) < MAX_ASKED):
+            self._asked[key] = None
+            self._asked.move_to_end(key)
+
+    def _settle(self, key: _Key) -> None:
+        self._asked.pop(key, None)
+        if self._offered == key:
+            self._offered = None
+
+    def offer(self, now: float) -> Control | None:
+        """Get an offer to send; None if there is nobody to make one to, or no time for it."""
+        if not self._can_offer:
+            return None
+        self._offered, _ = self._asked.popitem(last=False)
+        self._offer_ends_at = now + OFFER_LIFETIME
+        source_id, request_id = self._offered
+        return Control(OFFER, source_id, request_id)
+
+    def take(self) -> Request | None:
+        """Get a request to carry out, None if there is none; `done` has to follow."""
+        if not self._given:
+            return None
+        self._at_work += 1
+        return self._given.popleft()
+
+    def done(self) -> None:
+        """Note that a request that was taken has been carried out."""
+        self._at_work -= 1
+
+    def contexts_gone(self, ids: Collection[int]) -> None:
+        """Forget what contexts asked that are out of reach; what they gave is carried out."""
+        for key in [key for key in self._asked if key[0] in ids]:
+            del self._asked[key]
+        if self._offered is not None and self._offered[0] in ids:
+            self._offered = None
+
+    def end(self) -> list[Request]:
+        """Forget everything, as the channel is closed, and get what is left to be replied to."""
+        left = list(self._given)
+        self._given.clear()
+        self._asked.clear()
+        self._offered = None
+        return left
+
+    def next_deadline(self) -> float | None:
+        """Get when to call `handle_timer`; None while there is no need to."""
+        return self._offer_ends_at if self._offered is not None and self._asked else None
+
+    def handle_timer(self, now: float) -> None:
+        """Withdraw an offer that was not answered, so that another one can be made."""
+        if self._offered is not None and self._offer_ends_at <= now:
+            self._offered = None

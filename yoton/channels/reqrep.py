@@ -1,0 +1,499 @@
+"""The request/reply pattern: methods of a channel in one context, called from another one."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import InvalidStateError
+from typing import Any
+
+from yoton.channels.error_replies import error_reply, request_error
+from yoton.channels.exporting import export, exported_methods
+from yoton.channels.future import Future, checked_timeout
+from yoton.channels.negotiating import NegotiatingChannel
+from yoton.channels.negotiation import (
+    Action,
+    Cancel,
+    Control,
+    Fail,
+    Finish,
+    Give,
+    Payload,
+    Replier,
+    Request,
+    Requester,
+)
+from yoton.channels.runners import EventRunner, Runner, ThreadRunner
+from yoton.context import Context
+from yoton.events.scheduler import scheduler
+from yoton.exceptions import (
+    ArgumentError,
+    ChannelClosed,
+    ConnectionClosed,
+    DecodeError,
+    EncodeError,
+    PackageTooLarge,
+    YotonError,
+)
+from yoton.message_types import OBJECT, msgpack_to_tagged
+
+logger = logging.getLogger(__name__)
+
+#: Characters of an unknown name that are repeated to who asked for it.
+_MAX_NAME_LENGTH = 100
+
+# The values are those of Pyzo's yoton.
+_OFF, _EVENT, _THREAD = 0, 1, 2
+_MODES = {"off": _OFF, "event": _EVENT, "thread": _THREAD}
+
+_TAGGED_TUPLE = b"t"
+
+
+class ReqChannel(NegotiatingChannel):
+    """The side of request/reply that asks: each call of a method is a request.
+
+    All public names that are no attributes of this class are methods that a `RepChannel` at
+    the same slot may have. A call returns a `Future` at once::
+
+        future = req.add(3, 4)
+        print(future.result(2.0))
+
+    The request goes to one replier, to one that is free if there is any; it waits for that,
+    also if there is no connection yet. Arguments and results are what `OBJECT` carries.
+
+    Parameters
+    ----------
+    context : Context
+        The context by which it sends and receives.
+    slot_base : str
+        Name of the slot.
+    default_future_timeout : float or None
+        Seconds after which a request is cancelled if no replier has it by then. None: never.
+
+    Raises
+    ------
+    ArgumentError
+        An argument is of another kind. A ValueError.
+    SlotError
+        Another channel of the context has the slot. A ValueError.
+    """
+
+    _pattern_out = "req-rep"
+    _pattern_in = "rep-req"
+
+    def __init__(
+        self,
+        context: Context,
+        slot_base: str,
+        default_future_timeout: float | None = 10.0,
+    ) -> None:
+        self._default_timeout = checked_timeout(default_future_timeout)
+        super().__init__(context, slot_base)
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        self._requester: Requester[Future] = Requester()
+
+    def __getattr__(self, name: str) -> Callable[..., Future]:
+        """Get the function that makes a request; names with a leading underscore are none."""
+        if name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return functools.partial(self._request, name)
+
+    def close(self) -> None:
+        """Close the channel: waiting requests are cancelled, running ones fail.
+
+        The futures of the latter get a ConnectionClosed.
+        """
+        super().close()
+        with self._lock:
+            actions = self._requester.end()
+            self._alarm.set(None)
+        self._perform(actions)
+
+    def _request(self, name: str, /, *args: Any, **kwargs: Any) -> Future:
+        payload = Payload(*self._encode((name, args, kwargs)))
+        with self._lock:
+            # Looked at here, as close() ends the requests that it finds under this lock.
+            if self._is_closed:
+                raise ChannelClosed(f"cannot request {name!r}: {self!r} is closed")
+            request_id = self._requester.new_id()
+            future = Future(self, request_id)
+            question = self._requester.ask(
+                request_id, future, payload, self._default_timeout, scheduler.now()
+            )
+            self._alarm.set(self._requester.next_deadline())
+        self._send_control(question)
+        return future
+
+    # What futures call
+
+    def _withdraw(self, request_id: int) -> bool:
+        with self._lock:
+            settlement = self._requester.cancel(request_id)
+            self._alarm.set(self._requester.next_deadline())
+        if settlement is None:
+            return False
+        self._send_control(settlement)
+        return True
+
+    def _set_timeout(self, request_id: int, timeout: float | None) -> None:
+        with self._lock:
+            self._requester.set_timeout(request_id, timeout)
+            self._alarm.set(self._requester.next_deadline())
+
+    # What the context and the alarm call
+
+    def packages_delivered(self) -> None:
+        """Act on what repliers sent."""
+        actions: list[Action[Future]] = []
+        with self._lock:
+            while self._arrived:
+                package = self._arrived.popleft()
+                actions += self._requester.receive(
+                    package.source_id, package.dest_seq, package.data
+                )
+            for action in actions:
+                # In the same step, so that a future is cancelled or running, never both.
+                if isinstance(action, Give):
+                    action.call._begin()
+            self._alarm.set(self._requester.next_deadline())
+        self._perform(actions)
+
+    def connection_made(self) -> None:
+        """Ask those who came for what still waits."""
+        with self._lock:
+            actions = self._requester.connection_made(scheduler.now())
+        self._perform(actions)
+
+    def contexts_gone(self, ids: set[int]) -> None:
+        """Fail the requests that run there."""
+        with self._lock:
+            actions = self._requester.contexts_gone(ids)
+        self._perform(actions)
+
+    def _handle_timer(self) -> None:
+        is_heard = self._context.connection_count > 0
+        with self._lock:
+            actions = self._requester.handle_timer(scheduler.now(), is_heard)
+            self._alarm.reset(self._requester.next_deadline())
+        self._perform(actions)
+
+    def _perform(self, actions: Iterable[Action[Future]]) -> None:
+        for action in actions:
+            match action:
+                case Control():
+                    self._send_control(action)
+                case Give():
+                    self._give(action)
+                case Finish():
+                    _finish(action.call, action.data)
+                case Cancel():
+                    action.call._end_cancelled()
+                case Fail():
+                    _fail(action.call, ConnectionClosed(f"the request was lost: {action.reason}"))
+
+    def _give(self, action: Give[Future]) -> None:
+        payload = action.payload
+        try:
+            if payload.is_msgpack and not self._context.object_is_msgpack:
+                # A context that cannot read that has come since the request was made.
+                payload = Payload(msgpack_to_tagged(payload.data), False)
+            self._send_payload(payload, action.replier_id, action.request_id, may_wait=False)
+        except YotonError as error:
+            with self._lock:
+                self._requester.forget(action.request_id)
+            _fail(action.call, error)
+
+
+def _finish(future: Future, data: bytes) -> None:
+    """End a future with the reply that came."""
+    try:
+        reply = OBJECT.message_from_bytes(data)
+    except DecodeError as error:
+        _fail(future, error)
+        return
+    failure = request_error(reply)
+    if failure is not None:
+        _fail(future, failure)
+        return
+    # Unless the user has set a result.
+    with contextlib.suppress(InvalidStateError):
+        future.set_result(reply)
+
+
+def _fail(future: Future, error: Exception) -> None:
+    with contextlib.suppress(InvalidStateError):
+        future.set_exception(error)
+
+
+class RepChannel(NegotiatingChannel):
+    """The side of request/reply that answers: a subclass has the methods to call.
+
+    A request can call the public functions of the subclass, be they plain, static or class
+    methods, and `echo`; none of the names that this class has besides, and nothing that is no
+    function. If methods carry the decorator `yoton.export`, it can call only those. What a
+    method returns is the reply; it has to be what `OBJECT` carries. What it raises is logged,
+    and the requester gets a RequestError.
+
+    Requests are handled in the order in which they come. Before any are, `set_mode` has to be
+    called.
+
+    Parameters
+    ----------
+    context : Context
+        The context by which it sends and receives.
+    slot_base : str
+        Name of the slot.
+
+    Raises
+    ------
+    ArgumentError
+        An argument is of another kind. A ValueError.
+    SlotError
+        Another channel of the context has the slot. A ValueError.
+    """
+
+    _pattern_out = "rep-req"
+    _pattern_in = "req-rep"
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        self._methods = exported_methods(type(self), RepChannel)
+        self._replier = Replier()
+        # Guarded by the lock as well: the mode, who handles requests in it, and whether that
+        # one was asked to do so and has not begun yet.
+        self._run_mode = _OFF
+        self._runner: Runner | None = None
+        self._is_posted = False
+
+    @export
+    def echo(self, arg1: Any, sleep: float = 0.0) -> tuple[Any, str]:
+        """Get the argument back, and the id of this context; for testing.
+
+        Parameters
+        ----------
+        arg1 : object
+            What to reply.
+        sleep : float
+            Seconds to wait before.
+        """
+        time.sleep(sleep)
+        return arg1, hex(self._context.id)
+
+    @property
+    def pending(self) -> int:
+        """The number of requests that wait to be handled here."""
+        return self._replier.given_count
+
+    def set_mode(self, mode: int | str) -> None:
+        """Set who handles requests. Those that wait are kept.
+
+        Parameters
+        ----------
+        mode : int or str
+            0 or "off": nobody, they wait. 1 or "event": the yoton event loop. 2 or "thread": a
+            thread of the channel, one request at a time. Upper case does not count.
+
+        Raises
+        ------
+        ArgumentError
+            mode is something else. A ValueError.
+        ChannelClosed
+            The channel is closed and mode is not "off". An OSError.
+
+        Notes
+        -----
+        Blocks up to a second when the thread has to end, so that it can finish what it is at.
+        """
+        number = _mode_number(mode)
+        if number == self._run_mode:
+            return
+        runner = self._new_runner(number)
+        with self._lock:
+            is_refused = self._is_closed and runner is not None
+            replaced = runner if is_refused else self._replace_runner(runner, number)
+        if replaced is not None:
+            replaced.end()
+        if is_refused:
+            raise ChannelClosed(f"{self!r} handles no requests any more")
+        self._attend()
+
+    def close(self) -> None:
+        """Close the channel: requests that wait are refused.
+
+        The one that is being handled is still replied to. Blocks up to a second for that.
+        """
+        super().close()
+        with self._lock:
+            left = self._replier.end()
+            self._alarm.set(None)
+            replaced = self._replace_runner(None, _OFF)
+        self._refuse(left, "the replier was closed before it came to this request")
+        if replaced is not None:
+            replaced.end()
+
+    def _new_runner(self, number: int) -> Runner | None:
+        if number == _EVENT:
+            return EventRunner()
+        if number == _THREAD:
+            return ThreadRunner(f"yoton-replier {self._slot_incoming}")
+        return None
+
+    def _replace_runner(self, runner: Runner | None, number: int) -> Runner | None:
+        """Change the mode, with the lock held; returns who handled requests before."""
+        replaced, self._runner = self._runner, runner
+        self._run_mode = number
+        self._is_posted = False
+        return replaced
+
+    # What the context and the alarm call
+
+    def packages_delivered(self) -> None:
+        """Act on what requesters sent."""
+        refused = []
+        with self._lock:
+            while self._arrived:
+                package = self._arrived.popleft()
+                request = self._replier.receive(package.source_id, package.dest_seq, package.data)
+                if request is not None:
+                    refused.append(request)
+            self._alarm.set(self._replier.next_deadline())
+        self._refuse(refused, "too many requests wait at the replier")
+        self._attend()
+
+    def contexts_gone(self, ids: set[int]) -> None:
+        """Offer nothing to them."""
+        with self._lock:
+            self._replier.contexts_gone(ids)
+        self._attend()
+
+    def _handle_timer(self) -> None:
+        with self._lock:
+            self._replier.handle_timer(scheduler.now())
+            self._alarm.reset(self._replier.next_deadline())
+        self._attend()
+
+    # Handling requests
+
+    def _attend(self) -> None:
+        """Have those act who handle requests, if there is something to do."""
+        with self._lock:
+            # A thread is ready whenever it has nothing to do. Not so the event loop, which may
+            # be busy with other things: it has to say by itself that it is free.
+            offer = self._next_offer() if self._run_mode == _THREAD else None
+            runner = self._runner if self._replier.has_work and not self._is_posted else None
+            self._is_posted = self._is_posted or runner is not None
+        if offer is not None:
+            self._send_control(offer)
+        if runner is not None and not runner.post(functools.partial(self._handle_next, runner)):
+            # What finds no place in the event queue must not keep the next from it.
+            self._is_posted = False
+
+    def _handle_next(self, runner: Runner) -> None:
+        """Handle one request; if there is none, say that there is time for one."""
+        with self._lock:
+            if self._runner is not runner:
+                return
+            self._is_posted = False
+            request = self._replier.take()
+        if request is None:
+            self._make_offer()
+        else:
+            self._handle(request)
+
+    def _process_events_local(self, dummy: object = None) -> None:
+        """Handle the requests that wait, in this thread; for programs in mode off.
+
+        Pyzo's kernel calls it whenever it has time. Those who ask are told that there is time
+        for a request, which then comes a little later.
+        """
+        while True:
+            with self._lock:
+                request = self._replier.take()
+            if request is None:
+                break
+            self._handle(request)
+        self._make_offer()
+
+    def _make_offer(self) -> None:
+        with self._lock:
+            offer = self._next_offer()
+        if offer is not None:
+            self._send_control(offer)
+
+    def _next_offer(self) -> Control | None:
+        """Get an offer to send; the lock is held."""
+        offer = self._replier.offer(scheduler.now())
+        self._alarm.set(self._replier.next_deadline())
+        return offer
+
+    def _handle(self, request: Request) -> None:
+        """Call the method and reply; KeyboardInterrupt and SystemExit go through after that."""
+        try:
+            self._reply(request, self._call(request))
+        except BaseException as error:
+            logger.error("%r: error handling a request", self, exc_info=True)
+            self._reply_error(request, error)
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            with self._lock:
+                self._replier.done()
+            self._attend()
+
+    def _call(self, request: Request) -> Any:
+        name, args, kwargs = _parts_of(OBJECT.message_from_bytes(request.data))
+        method = self._methods.get(name)
+        if method is None:
+            raise NotImplementedError(f"Method {name[:_MAX_NAME_LENGTH]!r} not implemented.")
+        return method.__get__(self, type(self))(*args, **kwargs)
+
+    def _reply(self, request: Request, result: object) -> None:
+        try:
+            self._send_reply(request, result)
+        except (EncodeError, PackageTooLarge) as error:
+            raise type(error)(f"the result cannot be sent: {error}") from error
+
+    def _reply_error(self, request: Request, error: BaseException) -> None:
+        try:
+            self._send_reply(request, error_reply(error, _is_extended(request)))
+        except PackageTooLarge as trouble:
+            self._send_reply(request, error_reply(trouble, is_extended=False))
+
+    def _refuse(self, requests: Iterable[Request], reason: str) -> None:
+        for request in requests:
+            reply = error_reply(OSError(reason), _is_extended(request))
+            self._send_reply(request, reply, may_wait=False)
+
+    def _send_reply(self, request: Request, message: object, *, may_wait: bool = True) -> None:
+        if _is_extended(request) and self._context.object_is_msgpack:
+            payload = Payload(OBJECT.message_to_msgpack(message), is_msgpack=True)
+        else:
+            payload = Payload(OBJECT.message_to_bytes(message), is_msgpack=False)
+        self._send_payload(payload, request.source_id, request.request_id, may_wait=may_wait)
+
+
+def _mode_number(mode: int | str) -> int:
+    for name, number in _MODES.items():
+        if mode == number or (isinstance(mode, str) and mode.lower() == name):
+            return number
+    raise ArgumentError(f"a mode is 0 or 'off', 1 or 'event', 2 or 'thread', not {mode!r}")
+
+
+def _parts_of(message: object) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+    """Get name and arguments of a request; DecodeError if it is none."""
+    match message:
+        case (str(name), tuple(args), dict(kwargs)) if isinstance(message, tuple) and all(
+            isinstance(key, str) for key in kwargs
+        ):
+            return name, args, kwargs
+    raise DecodeError("a request is a tuple of a name, a tuple and a dict with str as keys")
+
+
+def _is_extended(request: Request) -> bool:
+    """Tell whether the requester speaks the extension: then requests are in msgpack."""
+    return not request.data.startswith(_TAGGED_TUPLE)

@@ -1,0 +1,83 @@
+"""Who makes the calls that a replier has to make: the event loop, or a thread."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Protocol
+
+from yoton.events import Event, app
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that the end of a thread is waited for. The call that it is making may take longer;
+#: then the thread ends by itself after that.
+THREAD_END_TIMEOUT = 1.0
+
+
+class Runner(Protocol):
+    """Makes calls, one after the other."""
+
+    def post(self, func: Callable[[], object]) -> bool:
+        """Have func called soon; False if that will not be done. Does not wait."""
+
+    def end(self) -> None:
+        """Make no more calls."""
+
+
+class EventRunner:
+    """Has the yoton event loop make the calls."""
+
+    def post(self, func: Callable[[], object]) -> bool:
+        """Put the call into the event queue; False if that is full."""
+        return app.post(Event(func))
+
+    def end(self) -> None:
+        """Nothing to do: the event loop is not ours."""
+
+
+class ThreadRunner:
+    """Makes the calls in a daemon thread, which starts at once.
+
+    Nothing that a call raises ends the thread.
+
+    Parameters
+    ----------
+    name : str
+        Name of the thread.
+
+    Raises
+    ------
+    RuntimeError
+        The system, or an interpreter that is ending, allows no thread more.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._calls: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def post(self, func: Callable[[], object]) -> bool:
+        """Have the thread make a call; True."""
+        self._calls.put(func)
+        return True
+
+    def end(self) -> None:
+        """Let the thread end after the calls that were posted.
+
+        Waits for that up to a second, unless it is called by the thread itself.
+        """
+        self._calls.put(None)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(THREAD_END_TIMEOUT)
+
+    def _run(self) -> None:
+        while (func := self._calls.get()) is not None:
+            try:
+                func()
+            except BaseException:
+                logger.exception("error in the thread %s; it goes on", self._thread.name)
+            # Or it would live on, and all that it refers to, until the next call.
+            del func
