@@ -20,7 +20,9 @@ DURATION = 2.0
 
 @pytest.fixture
 def pair():
-    with Context() as sender, Context() as receiver:
+    # The sender is faster than the receiver: it must not be a full queue that drops messages.
+    unlimited = (10**9, "old")
+    with Context(queue_params=unlimited) as sender, Context(queue_params=unlimited) as receiver:
         connect(sender, receiver)
         yield sender, receiver
 
