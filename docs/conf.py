@@ -1,0 +1,68 @@
+"""How Sphinx makes the manual. Run it with ``make docs``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+from yoton import __version__
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+
+project = "yoton"
+author = "the authors of yoton"
+release = __version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "pictures"]
+exclude_patterns = ["_build"]
+# `PubChannel.send` in a docstring links to what has that name, if it is in the reference.
+default_role = "py:obj"
+
+myst_heading_anchors = 3
+myst_enable_extensions = ["deflist"]
+
+#: Methods by which the rooms of the house talk to each other: public there, and none of the
+#: user's business.
+BETWEEN_ROOMS = [
+    # of channels, for the context
+    *("deliver", "packages_delivered", "connection_made", "contexts_gone"),
+    # of the context, for channels
+    *("register", "unregister", "send_package", "new_inbox", "object_is_msgpack", "last_recv_seq"),
+    # of the context, for connections
+    *("own_identity", "new_outbox", "log_level", "packages_arrived"),
+    *("connection_opened", "connection_closing", "connection_ended"),
+    # of connections, for the context
+    *("peer", "is_congested", "enqueue", "kick", "wait_for_room"),
+    *("begin_close", "await_end", "abandon"),
+    # of connections, for the link
+    *("silence_changed", "link_closing", "link_ended"),
+]
+
+autodoc_member_order = "bysource"
+# The docstrings say in words what the arguments are.
+autodoc_typehints = "none"
+autodoc_default_options = {"exclude-members": ", ".join(BETWEEN_ROOMS)}
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+
+html_theme = "furo"
+html_title = "yoton"
+html_static_path = ["_static"]
+html_css_files = ["manual.css"]
+html_copy_source = False
+
+
+def _keep_colon(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    # Napoleon takes what stands before a colon in the first line of a property for its type. So
+    # another line comes first: a backslash and a line feed stand for nothing in reST.
+    if what == "property":
+        lines.insert(0, "\\")
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", _keep_colon, priority=400)  # before napoleon's
