@@ -33,6 +33,15 @@ def test_a_message_arrives_as_it_was_sent(pair, message_type, message):
     assert sub.recv(PATIENCE) == message
 
 
+def test_an_object_that_takes_msgpack_can_be_sent_before_anybody_is_connected(make_context):
+    sender, receiver = make_context(), make_context()
+    pub, sub = PubChannel(sender, "early", OBJECT), SubChannel(receiver, "early", OBJECT)
+    pub.send({1, 2})
+    pub.send([1, 2])
+    connect(sender, receiver)
+    assert [sub.recv(PATIENCE), sub.recv(PATIENCE)] == [{1, 2}, [1, 2]]
+
+
 def test_an_empty_message_is_not_sent(pair):
     pub, sub = PubChannel(pair[0], "chat"), SubChannel(pair[1], "chat")
     pub.send("")

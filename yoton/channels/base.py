@@ -8,8 +8,8 @@ from typing import Any
 
 from yoton.context import Context
 from yoton.events import Event, Signal, app
-from yoton.exceptions import ArgumentError, ChannelClosed
-from yoton.message_types import TEXT, MessageType, ObjectMessageType
+from yoton.exceptions import ArgumentError, ChannelClosed, EncodeError
+from yoton.message_types import MSGPACK_AVAILABLE, TEXT, MessageType, ObjectMessageType
 from yoton.package import EVERYONE, Package
 
 logger = logging.getLogger(__name__)
@@ -169,9 +169,18 @@ class BaseChannel:
 
     def _encode(self, message: Any) -> tuple[bytes, bool]:
         """Get the bytes of a message, and whether they are an OBJECT in msgpack."""
-        if isinstance(self._message_type, ObjectMessageType) and self._context.object_is_msgpack:
-            return self._message_type.message_to_msgpack(message), True
-        return self._message_type.message_to_bytes(message), False
+        message_type = self._message_type
+        if not isinstance(message_type, ObjectMessageType):
+            return message_type.message_to_bytes(message), False
+        if self._context.object_is_msgpack:
+            return message_type.message_to_msgpack(message), True
+        try:
+            return message_type.message_to_bytes(message), False
+        except EncodeError:
+            # There is nobody yet who could not read msgpack, which carries more.
+            if self._context.connection_count or not MSGPACK_AVAILABLE:
+                raise
+            return message_type.message_to_msgpack(message), True
 
     def _decode(self, package: Package) -> Any:
         return self._message_type.message_from_bytes(package.data)

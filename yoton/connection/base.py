@@ -108,6 +108,7 @@ class Connection:
         self._peer: Identity | None = None
         self._local_address = ("", 0)
         self._peer_address = ("", 0)
+        # Whether the package before was dropped; guarded by the routing lock.
         self._is_dropping = False
         self._status_changed = WaitPoint(self._lock)
 
@@ -306,7 +307,9 @@ class Connection:
 
         Called with the routing lock held, which gives all packages of a context one order.
         """
-        if not self._outbox.put(package):
+        if self._outbox.put(package):
+            self._is_dropping = False
+        else:
             self._tell_of_drop()
 
     def kick(self) -> None:
@@ -417,9 +420,7 @@ class Connection:
         self._closed_signal.emit(self, reason)
 
     def _tell_of_drop(self) -> None:
-        # Once for the whole time that the queue is full: the log must not fill up as well.
-        with self._lock:
-            is_first = not self._is_dropping
-            self._is_dropping = True
+        # Once for each time that the queue is full: the log must not fill up as well.
+        is_first, self._is_dropping = not self._is_dropping, True
         if is_first:
             logger.warning("%r: the peer does not keep up, packages are dropped", self)
