@@ -6,7 +6,7 @@ PYTEST_ARGS ?=
 VERSIONS ?= 3.10 3.11 3.12 3.13
 
 # The rooms without sockets, threads or clocks: all of their branches are tested.
-PURE = yoton/routing.py,yoton/connection/framing.py,yoton/connection/handshake.py,yoton/connection/heartbeat.py,yoton/connection/protocol.py,yoton/channels/negotiation.py
+PURE = yoton/routing.py,yoton/connection/framing.py,yoton/connection/handshake.py,yoton/connection/heartbeat.py,yoton/connection/protocol.py,yoton/channels/negotiation.py,yoton/channels/sync.py
 
 .PHONY: help test test-all lint demo docs clean
 
@@ -22,8 +22,9 @@ help:
 	touch $@
 
 test: lint .venv/test/ready
-	.venv/test/bin/python -m pytest --cov --cov-report= $(PYTEST_ARGS)
+	.venv/test/bin/python -m pytest tests/unit --cov --cov-report= $(PYTEST_ARGS)
 	.venv/test/bin/python -m coverage report --include="$(PURE)" --fail-under=100 --show-missing
+	.venv/test/bin/python -m pytest --ignore=tests/unit $(PYTEST_ARGS)
 
 lint: .venv/test/ready
 	.venv/test/bin/ruff check .
