@@ -22,6 +22,10 @@ _PACKAGE_DIRECTORY = os.path.dirname(yoton.__file__) + os.sep
 _SIGNALS_HANDLED_AFTER = ("CALL", "RESUME", "JUMP_BACKWARD", "JUMP_ABSOLUTE", "POP_JUMP_BACKWARD")
 
 
+#: For sys.monitoring; debuggers, coverage and profilers have others.
+_TOOL_ID = 4
+
+
 class Interrupted(BaseException):
     """Stands for KeyboardInterrupt, which would end the test run."""
 
@@ -69,49 +73,79 @@ def call_with(func: Callable[[], object], intruder: Callable[[], object], moment
     bool
         Whether intruder was called; False if func has fewer moments.
     """
-    tracer = _Tracer(intruder, moment)
-    outer_trace = sys.gettrace()
-    sys.settrace(tracer.trace)
-    try:
-        func()
-    finally:
-        sys.settrace(outer_trace)
-    return tracer.moments_left <= 0
+    watcher = _Watcher(intruder, moment)
+    if sys.version_info >= (3, 12):
+        watcher.monitor(func)
+    else:
+        watcher.trace(func)
+    return watcher.moments_left <= 0
 
 
-class _Tracer:
+class _Watcher:
+    """Follows the operations of the package and counts the moments."""
+
     def __init__(self, intruder: Callable[[], object], moment: int) -> None:
         self._intruder = intruder
         self.moments_left = moment
+        # The offset of the operation before, in each frame.
+        self._last: dict[FrameType, int] = {}
 
-    def trace(self, frame: FrameType, event: str, arg: object) -> Any:
-        if not frame.f_code.co_filename.startswith(_PACKAGE_DIRECTORY):
+    def trace(self, func: Callable[[], object]) -> None:
+        """Call func and watch it, up to Python 3.11."""
+        outer_trace = sys.gettrace()
+        sys.settrace(self._trace_call)
+        try:
+            func()
+        finally:
+            sys.settrace(outer_trace)
+
+    def monitor(self, func: Callable[[], object]) -> None:
+        """Call func and watch it, from Python 3.12 on, where tracing misses operations."""
+        monitoring = sys.monitoring
+        monitoring.use_tool_id(_TOOL_ID, "interrupts")
+        monitoring.register_callback(_TOOL_ID, monitoring.events.INSTRUCTION, self._see_operation)
+        monitoring.set_events(_TOOL_ID, monitoring.events.INSTRUCTION)
+        try:
+            func()
+        finally:
+            monitoring.set_events(_TOOL_ID, monitoring.events.NO_EVENTS)
+            monitoring.free_tool_id(_TOOL_ID)
+
+    def _trace_call(self, frame: FrameType, event: str, arg: object) -> Any:
+        if not _is_of_package(frame.f_code):
             return None
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
-        # A function begins with its first operation.
-        last = 0
+        return self._trace_operation
 
-        def trace_operation(frame: FrameType, event: str, arg: object) -> Any:
-            nonlocal last
-            if event == "opcode":
-                if _is_moment(frame.f_code, last, frame.f_lasti):
-                    self._count_moment()
-                last = frame.f_lasti
-            return trace_operation
+    def _trace_operation(self, frame: FrameType, event: str, arg: object) -> Any:
+        if event == "opcode":
+            self._operation_begins(frame, frame.f_lasti)
+        return self._trace_operation
 
-        return trace_operation
+    def _see_operation(self, code: CodeType, offset: int) -> object:
+        if not _is_of_package(code):
+            return sys.monitoring.DISABLE
+        self._operation_begins(sys._getframe(1), offset)
+        return None
 
-    def _count_moment(self) -> None:
-        self.moments_left -= 1
-        if self.moments_left == 0:
-            self._intruder()
+    def _operation_begins(self, frame: FrameType, offset: int) -> None:
+        last = self._last.get(frame)
+        self._last[frame] = offset
+        if last is not None and _is_moment(frame.f_code, last, offset):
+            self.moments_left -= 1
+            if self.moments_left == 0:
+                self._intruder()
+
+
+def _is_of_package(code: CodeType) -> bool:
+    return code.co_filename.startswith(_PACKAGE_DIRECTORY)
 
 
 @functools.cache
 def _is_moment(code: CodeType, last: int, present: int) -> bool:
     """Tell whether an exception now is like one from the end of the last operation."""
-    is_handled = present == 0 or _operation(code, last).startswith(_SIGNALS_HANDLED_AFTER)
+    is_handled = _operation(code, last).startswith(_SIGNALS_HANDLED_AFTER)
     return is_handled and _handler(code, last) == _handler(code, present)
 
 

@@ -32,7 +32,10 @@ class WaitPoint:
         self._parked: list[threading.Lock] = []
 
     def wait_for(self, predicate: Callable[[], bool], deadline: Deadline) -> bool:
-        """Wait until predicate() is true; the lock must not be held by the caller.
+        """Wait until predicate() is true.
+
+        It does not wait if its thread holds the lock: that is a finalizer or a signal handler
+        in the middle of a step, which has to go on before anybody can make a change.
 
         Parameters
         ----------
@@ -47,6 +50,8 @@ class WaitPoint:
         bool
             True once the predicate was true, False when the deadline passed before.
         """
+        if self._lock._is_owned():  # type: ignore[attr-defined]  # threading.Condition asks it too
+            return predicate()
         while True:
             ticket = threading.Lock()
             ticket.acquire()

@@ -163,7 +163,7 @@ def test_an_interrupt_at_any_moment_leaves_the_queue_usable(use: Use) -> None:
         assert not is_held(queue)
         assert queue.put(4) is not queue.is_closed
         assert queue.is_closed or queue.take_all()[-1] == 4
-    assert moment > 2
+    assert moment > 1
 
 
 @uses
@@ -186,7 +186,7 @@ def test_what_a_finalizer_puts_at_any_moment_is_not_lost_and_wakes(use: Use) -> 
         if accepted == [True]:
             assert 99 in [*target, *queue.take_all()]
             assert not waiting.locked()
-    assert moment > 2
+    assert moment > 1
 
 
 def test_moving_loses_nothing_when_interrupted() -> None:
@@ -198,4 +198,4 @@ def test_moving_loses_nothing_when_interrupted() -> None:
         is_over = not is_interrupted(lambda q=queue, t=target: q.move_all(t), moment)
         moved, left = list(target), queue.take_all()
         assert [*moved, *left] == [1, 2, 3] or [*moved[:-1], *left] == [1, 2, 3]
-    assert moment > 2
+    assert moment > 1

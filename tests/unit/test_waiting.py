@@ -94,6 +94,14 @@ def test_an_error_in_the_predicate_leaves_the_lock_free(
     assert not is_held(lock)
 
 
+def test_a_finalizer_does_not_wait_for_what_its_own_thread_holds_up(
+    point: WaitPoint, lock: threading.RLock
+) -> None:
+    with lock:
+        assert not point.wait_for(lambda: False, Deadline(None))
+        assert point.wait_for(lambda: True, Deadline(None))
+
+
 def test_a_wait_that_is_given_up_leaves_nothing_behind(point: WaitPoint) -> None:
     for _ in range(3):
         point.wait_for(lambda: False, Deadline(0.001))

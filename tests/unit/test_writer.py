@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -252,7 +253,7 @@ def test_an_error_of_the_stream_comes_through_and_ends_the_turn(error: BaseExcep
 def test_an_error_in_encoding_loses_no_other_package(line: Line) -> None:
     line.send(1)
     line.sent[0].slot = 2**64
-    with pytest.raises(Exception, match=r"out of range|int too large"):
+    with pytest.raises(struct.error):
         line.writer.write_pending()
     line.unreadable = {1}
     line.send(2)
