@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import pytest
-from interop.peer import BINDERS, Peer, connect
+from interop.peer import BINDERS, Link, Peer, connect
 
-from yoton import Connection, Context
-
-
-class Link(NamedTuple):
-    """What a test gets: the two ends, and our side of their connection."""
-
-    ours: Context
-    theirs: Peer
-    connection: Connection
+from yoton import Context
 
 
 @pytest.fixture

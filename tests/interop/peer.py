@@ -19,8 +19,7 @@ import tempfile
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from support import PATIENCE, wait_until
 
@@ -74,17 +73,16 @@ class Peer:
         assert self._process.stdout is not None
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
         self._unread = b""
-        self.run("context = yoton.Context()")
+        try:
+            self.run("context = yoton.Context()")
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Peer:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     @property
@@ -164,6 +162,14 @@ class Peer:
                     raise AssertionError(f"the other process has ended: {self.output()}")
         line, _, self._unread = b"".join(chunks).partition(b"\n")
         return line
+
+
+class Link(NamedTuple):
+    """Our context and a peer that are connected, and our side of the connection."""
+
+    ours: Context
+    theirs: Peer
+    connection: Connection
 
 
 def connect(ours: Context, peer: Peer, binder: str, name: str = "") -> Connection:

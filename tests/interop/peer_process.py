@@ -8,6 +8,7 @@ is a line on stdout with its ``result`` or ``error``. Between commands the event
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import os
 import selectors
@@ -48,7 +49,7 @@ def answer(line: str, namespace: dict[str, object]) -> dict[str, str]:
 
 def main() -> None:
     sys.path[:0] = sys.argv[1:]
-    yoton = __import__("yoton")
+    yoton = importlib.import_module("yoton")
     namespace: dict[str, object] = {"yoton": yoton, "threading": threading, "time": time}
     # The yoton prints; its output is the test's to read, and no answer.
     answers = os.fdopen(os.dup(1), "w")

@@ -294,8 +294,7 @@ def kind_of(package: Package, their_id: int) -> str:
         assert data in (b"full", b"ok")
         return "word"
     if name.endswith(".state"):
-        assert dest_id == 0
-        # Of the dest seq a reader that knows of no versions makes nothing.
+        assert (dest_id, dest_seq) == (0, 0)
         return "state " + read(name, data)
     if dest_seq > P:
         addressees = {b"req?": 0, b"req-": 0, b"req!": their_id}

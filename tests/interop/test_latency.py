@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 
-from interop.conftest import Link
+from interop.peer import Link
 from support import PATIENCE, wait_until
 
 from yoton import PubChannel, SubChannel

@@ -7,8 +7,7 @@ import threading
 import time
 
 import pytest
-from interop.conftest import Link
-from interop.peer import OURS, Peer, bind, connect, connect_peers, wait_with_events
+from interop.peer import OURS, Link, Peer, bind, connect, connect_peers, wait_with_events
 from interop.tap import Tap
 from support import PATIENCE, wait_until
 
@@ -16,7 +15,7 @@ from yoton import Connection, Context, PubChannel, SubChannel
 
 NUMBERS = [str(i) for i in range(50)]
 
-# The words of a table on the wire, and those of the systems' errors.
+# How the reasons begin when they end, or are ended.
 ENDS_OF_THEIRS = ("Other end dropped the connection.", "Closed from other end.", "Socket error")
 
 # Within a heartbeat or two.
@@ -116,8 +115,7 @@ def test_the_port_can_be_bound_again_while_the_first_peer_is_connected(ours: Con
             assert sub.recv(PATIENCE) == "hello"
 
 
-def test_a_context_of_theirs_can_be_in_our_process_tree_and_ours_in_theirs() -> None:
-    # The other way round than everywhere else: nothing depends on which is the child.
+def test_theirs_and_ours_talk_between_two_other_processes() -> None:
     with Peer() as theirs, Peer(OURS) as ours:
         connect_peers(ours, theirs)
         theirs.run("sub = yoton.SubChannel(context, 'chat')")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from interop.conftest import Link
-from interop.peer import BINDERS, Peer, connect, connect_peers
+from interop.peer import BINDERS, Link, Peer, connect, connect_peers
 from support import PATIENCE
 
 from yoton import (

@@ -85,23 +85,6 @@ def test_theirs_passes_our_requests_on(two_of_ours: tuple[Context, Context]) -> 
         req.fail().result(PATIENCE)
 
 
-def test_a_state_of_ours_that_arrives_twice_does_not_go_back_in_time(
-    two_of_ours: tuple[Context, Context],
-) -> None:
-    left, right = (StateChannel(context, "status") for context in two_of_ours)
-    left.send("old")
-    wait_until(lambda: right.recv() == "old")
-    for i in range(20):
-        right.send(f"new {i}")
-        # Has theirs tell all what they know: the left end repeats what it had until now.
-        with Peer() as newcomer:
-            newcomer.run("state = yoton.StateChannel(context, 'status')")
-            connect(two_of_ours[0], newcomer, "we bind")
-            newcomer.wait_until("state.recv() == value", value=f"new {i}")
-        assert right.recv() == f"new {i}"
-        wait_until(lambda i=i: left.recv() == f"new {i}")
-
-
 # Ours between two of theirs
 
 

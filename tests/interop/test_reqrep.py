@@ -6,8 +6,7 @@ import time
 from collections import Counter
 
 import pytest
-from interop.conftest import Link
-from interop.peer import Peer, connect, connect_peers, wait_with_events
+from interop.peer import Link, Peer, connect, connect_peers, wait_with_events
 from support import PATIENCE, wait_until
 
 from yoton import (

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from interop.conftest import Link
-from interop.peer import Peer, connect, connect_peers, wait_with_events
+from interop.peer import Link, Peer, connect, connect_peers, wait_with_events
 from support import wait_until
 
 from yoton import BINARY, OBJECT, TEXT, Context, MessageType, StateChannel

@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from interop.conftest import Link
-from interop.peer import Peer, bind
+from interop.peer import Link, Peer, bind
 from interop.tap import Tap
 from interop.wire import packages_in, slot_of
 from support import PATIENCE, wait_until

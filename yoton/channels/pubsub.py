@@ -240,6 +240,8 @@ def select_sub_channel(*channels: SubChannel) -> SubChannel | None:
         raise ArgumentError(
             "select_sub_channel needs channels of one context: no others have an order"
         )
+    for channel in channels:
+        channel._look_at_sync()
     # Asked before looking at the channels: what comes while they are looked at is not selected.
     limit = context.last_recv_seq + 1
     firsts = [(first.recv_seq, channel) for channel in channels if (first := channel._inbox.peek())]
