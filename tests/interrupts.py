@@ -21,7 +21,6 @@ _PACKAGE_DIRECTORY = os.path.dirname(yoton.__file__) + os.sep
 # Python handles signals when a call returns, when a function begins, and when a loop goes round.
 _SIGNALS_HANDLED_AFTER = ("CALL", "RESUME", "JUMP_BACKWARD", "JUMP_ABSOLUTE", "POP_JUMP_BACKWARD")
 
-
 #: For sys.monitoring; debuggers, coverage and profilers have others.
 _TOOL_ID = 4
 
@@ -132,7 +131,8 @@ class _Watcher:
     def _operation_begins(self, frame: FrameType, offset: int) -> None:
         last = self._last.get(frame)
         self._last[frame] = offset
-        if last is not None and _is_moment(frame.f_code, last, offset):
+        # The first that is seen of a function is its beginning.
+        if last is None or _is_moment(frame.f_code, last, offset):
             self.moments_left -= 1
             if self.moments_left == 0:
                 self._intruder()

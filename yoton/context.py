@@ -406,13 +406,18 @@ class Context:
         while self._unnumbered and not self._is_numbering:
             try:
                 self._is_numbering = True
-                self._give_number(self._unnumbered.popleft())
+                while self._unnumbered:
+                    # Taken out last: interrupted before, it is given out again with its number,
+                    # and the receivers drop what they have had.
+                    self._give_out(self._unnumbered[0])
+                    self._unnumbered.popleft()
             finally:
                 self._is_numbering = False
 
-    def _give_number(self, package: Package) -> None:
-        self._source_seq += 1
-        package.source_seq = self._source_seq
+    def _give_out(self, package: Package) -> None:
+        if not package.source_seq:
+            self._source_seq += 1
+            package.source_seq = self._source_seq
         for connection in self._connections:
             connection.enqueue(package)
         if not self._connections:

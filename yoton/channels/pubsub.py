@@ -74,15 +74,15 @@ class PubChannel(BaseChannel):
     def packages_delivered(self) -> None:
         """Note what subscribers in sync mode say."""
         with self._hold_lock:  # the lock of the inbox comes second
+            self._hold_changed.wake_all()
             for package in self._inbox.take_all():
                 self._hold.hear(package.source_id, package.data, monotonic())
-            self._hold_changed.wake_all()
 
     def contexts_gone(self, ids: set[int]) -> None:
         """Wait for no subscriber that is gone."""
         with self._hold_lock:
-            self._hold.forget(ids)
             self._hold_changed.wake_all()
+            self._hold.forget(ids)
 
 
 class SubChannel(BaseChannel):

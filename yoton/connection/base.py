@@ -324,17 +324,15 @@ class Connection:
 
     def begin_close(self, reason: str) -> None:
         """Begin an orderly end, without waiting for it; see `await_end`."""
-        link = self._link
-        if link is not None:
-            link.close(reason)
-            return
         with self._lock:
+            link = self._link
             was_waiting = self._status is Status.WAITING
             if was_waiting:
                 self._status = Status.CLOSING
-        if was_waiting:
+        if link is not None:
+            link.close(reason)
+        elif was_waiting:
             self._stop_waiting()
-            self._context.connection_closing(self)
             self.link_ended(reason)
 
     def await_end(self, deadline: Deadline) -> None:
@@ -373,17 +371,20 @@ class Connection:
         with self._lock:
             if self._status not in (Status.NEW, Status.WAITING):
                 return False
+            self._status_changed.wake_all()
             is_new = self._status is Status.NEW
             self._status = Status.CONNECTED
             self._link = link
             self._peer = link.peer
             self._local_address = stream.local_address
             self._peer_address = stream.peer_address
-            self._status_changed.wake_all()
-        if is_new:
-            self._context.connection_opened(self)
-        self._context.connection_made(self, link.peer)
-        link.start()
+        try:
+            if is_new:
+                self._context.connection_opened(self)
+            self._context.connection_made(self, link.peer)
+        finally:
+            # Also after an interrupt: a link that does not run would never end.
+            link.start()
         return True
 
     def _label(self, stream: ByteStream) -> str:
@@ -407,14 +408,17 @@ class Connection:
     def link_closing(self, reason: str) -> None:
         """See `LinkOwner`."""
         with self._lock:
-            self._status = Status.CLOSING
+            if self._status is Status.CONNECTED:  # it may have ended meanwhile
+                self._status = Status.CLOSING
         self._context.connection_closing(self)
 
     def link_ended(self, reason: str) -> None:
         """See `LinkOwner`."""
         with self._lock:
-            self._status = Status.CLOSED
             self._status_changed.wake_all()
+            self._status = Status.CLOSED
+        # Once more, in case that it was closed before the context knew of it.
+        self._context.connection_closing(self)
         self._context.connection_ended(self)
         logger.log(self._context.log_level, "%r closed: %s", self, reason)
         self._closed_signal.emit(self, reason)

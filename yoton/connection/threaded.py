@@ -296,7 +296,8 @@ class ThreadedLink:
     def _receive_until_end(self) -> str:
         """Hand on what comes until nothing does, and get the reason for the end."""
         watch = SilenceWatch(monotonic())
-        reason = self._handle(self._greeting)
+        greeting, self._greeting = self._greeting, ()  # it may hold large packages
+        reason = self._handle(greeting)
         while reason is None:
             try:
                 data = self._read(watch)
