@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import struct
 import sys
 from collections.abc import Callable, Iterator
@@ -147,7 +146,7 @@ def with_little_stack(function: Callable[[], Any]) -> Any:
 @contextmanager
 def msgpack_from(module_name: str) -> Iterator[None]:
     """Let the package use the compiled or the pure Python msgpack, whatever was imported."""
-    implementation = importlib.import_module(module_name)
+    implementation = pytest.importorskip(module_name)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("Packer", "Unpacker", "unpackb"):
             patch.setattr(packed, name, getattr(implementation, name))

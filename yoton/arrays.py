@@ -71,7 +71,7 @@ def array_fields(value: Any) -> list[object]:
     dtype = _dtype_fields(array.dtype)
     order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
     # numpy gives no memoryview of dates and some others, but of the integers in their place.
-    data = array.ravel(order).view(numpy.uint8).data if array.size else b""
+    data = array.ravel(order).view(numpy.uint8).data
     return [dtype, order, list(array.shape), data]
 
 
@@ -185,7 +185,6 @@ def _read_dtype(fields: object, level: int = 0) -> Any:
         case str(name):
             return _plain_dtype(name)
         case {"base": base, "shape": list(shape)}:
-            _item_count(shape)
             return sys.modules["numpy"].dtype((_read_dtype(base, level + 1), tuple(shape)))
         case {"itemsize": int(itemsize), "members": list(members)}:
             return _structured_dtype(itemsize, members, level)
@@ -232,7 +231,7 @@ def _item_count(shape: list[Any]) -> int:
     if len(shape) > DIMENSION_LIMIT:
         raise DecodeError(f"a numpy array has {len(shape)} dimensions")
     for length in shape:
-        if type(length) is not int or not 0 <= length < LENGTH_LIMIT:
+        if not isinstance(length, int) or not 0 <= length < LENGTH_LIMIT:
             raise DecodeError("a numpy array has a shape that is not made of lengths")
     return math.prod(shape)
 

@@ -140,7 +140,6 @@ def _encode_count(count: int) -> bytes:
     return b"\xff" + _UINT64.pack(count)
 
 
-# bool comes before int, whose subclass it is.
 _ENCODERS: dict[type, _Encoder] = {
     str: _encode_str,
     bool: _encode_bool,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from object_values import packed_values, patient, same, tagged_values
+from support import PATIENCE
 
 from yoton import message_types
 from yoton.exceptions import DecodeError, EncodeError, TextDecodeError
@@ -134,9 +136,16 @@ def test_without_msgpack_the_tagged_encoding_goes_on(monkeypatch: pytest.MonkeyP
         msgpack_to_tagged(data)
 
 
-def _run(code: str) -> str:
-    command = [sys.executable, "-c", code]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
+def _run(code: str, **variables: str) -> str:
+    """Run code in a Python of its own; gives what it printed."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        env={**os.environ, **variables},
+    ).stdout
 
 
 def test_importing_works_without_msgpack() -> None:
@@ -147,6 +156,16 @@ from yoton.message_types import MSGPACK_AVAILABLE, OBJECT
 print(MSGPACK_AVAILABLE, OBJECT.message_from_bytes(OBJECT.message_to_bytes({"a": (1,)})))
 """
     assert _run(code) == "False {'a': (1,)}\n"
+
+
+def test_the_pure_python_msgpack_will_do() -> None:
+    code = """
+import numpy
+from yoton.message_types import OBJECT
+(key,) = OBJECT.message_from_bytes(OBJECT.message_to_msgpack({numpy.str_("a"): (1,)}))
+print(type(key).__name__, key)
+"""
+    assert _run(code, MSGPACK_PUREPYTHON="1") == "str_ a\n"
 
 
 def test_numpy_is_imported_when_an_array_is_decoded_and_not_before() -> None:

@@ -143,9 +143,9 @@ def test_as_many_levels_as_promised() -> None:
 def test_too_many_levels_are_refused(levels: int) -> None:
     with pytest.raises(EncodeError, match="levels"):
         pack(nested(levels))
-    with pytest.raises(DecodeError):
+    with pytest.raises(DecodeError, match=r"OBJECT: \w"):
         unpack(b"\x91" * levels + b"\xc0")
-    with pytest.raises(DecodeError):
+    with pytest.raises(DecodeError, match=r"OBJECT: \w"):
         unpack(b"\x92\xc7\x00\x01" * levels + b"\xc0")
 
 
