@@ -23,6 +23,7 @@ kernel.py           the process with the interpreter: the two above on channels
 kernel_process.py   that process, as the broker sees it
 broker.py           starts, interrupts, restarts and ends kernels; relays
 session.py          a client's side of the network of one kernel
+private_broker.py   a broker that a client starts for itself
 client.py           the command, which picks one of the two front ends
 pipe.py             ... for code from a file or a pipe
 terminal.py         ... for somebody at a terminal, with prompt_toolkit

@@ -14,8 +14,8 @@ bound when the peer is expected. A client says so at the front desk, the one add
 broker that is known beforehand; a kernel is expected when its process is started. What is sent
 meanwhile waits in the connection, so that a kernel does not miss what was sent while it starts.
 
-All decisions are made in the main thread, by the event loop of yoton: that of the kernels'
-processes, connections and of the requests of clients.
+The event loop of yoton, in the main thread, handles all that happens: requests of clients, and
+the ends of processes and connections.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Mapping
 
 import yoton
 from examples.ide_kernel import slots
@@ -39,6 +40,70 @@ EXPECTATION = 10.0
 
 #: Replies of the front desk that are no address begin like this.
 REFUSAL = "error: "
+
+
+class Run:
+    """One process of a kernel with its connection, from the start to the end of both.
+
+    Parameters
+    ----------
+    number : int
+        How many there were so far, with this one.
+    context : Context
+        Where it connects.
+    on_output : mapping of str to callable
+        What gets the text that it writes past the channels, see `KernelProcess`.
+    on_end : callable
+        Called when the process has ended and all that it had sent was passed on.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        context: yoton.Context,
+        on_output: Mapping[str, Callable[[str], object]],
+        on_end: Callable[[], object],
+    ) -> None:
+        self.number = number
+        self._on_end = on_end
+        self._has_process_ended = False
+        self._has_connection_ended = False
+        self._connection = context.bind("localhost:0", name="kernel")
+        self._connection.closed.bind(self._note_end_of_connection)
+        self.process = KernelProcess(
+            f"localhost:{self._connection.port1}",
+            number,
+            on_output,
+            lambda: yoton.call_later(self._note_end_of_process),
+        )
+
+    @property
+    def is_over(self) -> bool:
+        """Whether both have ended."""
+        return self._has_process_ended and self._has_connection_ended
+
+    def end(self) -> None:
+        """Ask the process to end, and make sure that it does."""
+        self.process.terminate()
+        yoton.call_later(self._kill, GRACE)
+
+    def _kill(self) -> None:
+        if not self._has_process_ended:
+            self.process.kill()
+
+    def _note_end_of_process(self) -> None:
+        self._has_process_ended = True
+        if self._connection.is_waiting:  # it has ended before it came
+            self._connection.close()
+        self._look_whether_over()
+
+    def _note_end_of_connection(self, connection: yoton.Connection, reason: str) -> None:
+        self._has_connection_ended = True
+        self._look_whether_over()
+
+    def _look_whether_over(self) -> None:
+        if self.is_over:
+            self._on_end()
 
 
 class HostedKernel:
@@ -57,110 +122,74 @@ class HostedKernel:
         self.context = yoton.Context(name=f"broker of {name}")
         self._status = yoton.StateChannel(self.context, slots.PROCESS, yoton.OBJECT)
         self._output = {
-            "stdout": yoton.PubChannel(self.context, slots.RAW_STDOUT),
-            "stderr": yoton.PubChannel(self.context, slots.RAW_STDERR),
+            "stdout": yoton.PubChannel(self.context, slots.RAW_STDOUT).send,
+            "stderr": yoton.PubChannel(self.context, slots.RAW_STDERR).send,
         }
         self._cell_events = yoton.SubChannel(self.context, slots.CELL_EVENTS, yoton.OBJECT)
         self._cell_events.received.bind(self._look_at_events)
         self._control = Control(self, broker)
         self._control.set_mode("event")
-        self._run = 0
         self._is_restarting = False
-        # Whether the process and the connection of this run have ended.
-        self._ended = {"process": True, "connection": True}
-        self._process: KernelProcess | None = None
-        self._connection: yoton.Connection | None = None
+        self._start(1)
 
     @property
     def status(self) -> slots.ProcessStatus:
         """How the process is."""
-        return self._status.recv()
-
-    def start(self) -> None:
-        """Start the process; it must not run."""
-        self._run += 1
-        self._is_restarting = False
-        self._ended = {"process": False, "connection": False}
-        self._connection = self.context.bind("localhost:0", name="kernel")
-        self._connection.closed.bind(self._connection_ended)
-        self._process = KernelProcess(
-            f"localhost:{self._connection.port1}",
-            self._run,
-            {name: channel.send for name, channel in self._output.items()},
-            lambda process: yoton.call_later(self._process_ended, 0.0, process),
-        )
-        self._tell("starting")
+        status: slots.ProcessStatus = self._status.recv()
+        return status
 
     def interrupt(self) -> bool:
         """Do what Ctrl-C does, unless the process is not ready for it."""
         is_running = self.status["phase"] == "running"
         if is_running:
-            self._process.interrupt()
+            self._run.process.interrupt()
         return is_running
 
     def restart(self) -> None:
-        """Start the process; end it before if it runs."""
-        if self._is_over:
-            self.start()
+        """Start a new process; end the present one before if it runs."""
+        if self._run.is_over:
+            self._start(self._run.number + 1)
         else:
             self._is_restarting = True
-            self._ask_to_end()
+            self._run.end()
 
     def terminate(self) -> None:
         """End the process."""
         self._is_restarting = False
-        if not self._is_over:
-            self._ask_to_end()
+        if not self._run.is_over:
+            self._run.end()
 
     def close(self) -> None:
         """End the process, which was asked to end, and the network; blocks until that is done."""
-        if not self._process.join(GRACE):
-            self._process.kill()
-            self._process.join(GRACE)
+        process = self._run.process
+        if not process.join(GRACE):
+            process.kill()
+            process.join(GRACE)
         self.context.close()
 
-    @property
-    def _is_over(self) -> bool:
-        return all(self._ended.values())
-
-    def _ask_to_end(self) -> None:
-        self._process.terminate()
-        yoton.call_later(self._kill, GRACE, self._process)
-
-    def _kill(self, process: KernelProcess) -> None:
-        if process.exit_code is None:
-            process.kill()
+    def _start(self, number: int) -> None:
+        self._is_restarting = False
+        self._run = Run(number, self.context, self._output, self._note_end)
+        self._tell("starting")
 
     def _look_at_events(self, channel: yoton.SubChannel) -> None:
         for event in channel:
-            if event["what"] == "ready" and event["run"] == self._run:
+            if event["what"] == "ready" and event["run"] == self._run.number:
                 self._tell("running")
 
-    def _process_ended(self, process: KernelProcess) -> None:
-        self._ended["process"] = True
-        if self._connection.is_waiting:  # it has ended before it came
-            self._connection.close()
-        self._look_whether_over()
+    def _note_end(self) -> None:
+        self._tell("ended")
+        if self._is_restarting:
+            self._start(self._run.number + 1)
 
-    def _connection_ended(self, connection: yoton.Connection, reason: str) -> None:
-        if connection is self._connection:
-            self._ended["connection"] = True
-            self._look_whether_over()
-
-    def _look_whether_over(self) -> None:
-        # The process has ended and all that it had sent was passed on: now clients may know.
-        if self._is_over:
-            self._tell("ended")
-            if self._is_restarting:
-                self.start()
-
-    def _tell(self, phase: str) -> None:
+    def _tell(self, phase: slots.ProcessPhase) -> None:
+        process = self._run.process
         self._status.send(
             slots.ProcessStatus(
                 phase=phase,
-                run=self._run,
-                pid=self._process.pid,
-                exit_code=self._process.exit_code,
+                run=self._run.number,
+                pid=process.pid,
+                exit_code=process.exit_code,
             )
         )
 
@@ -238,9 +267,7 @@ class Broker:
     def start_kernel(self) -> HostedKernel:
         """Start one kernel more."""
         name = f"kernel-{len(self.kernels) + 1}"
-        kernel = HostedKernel(self, name)
-        kernel.start()
-        self.kernels[name] = kernel
+        kernel = self.kernels[name] = HostedKernel(self, name)
         return kernel
 
     def close(self) -> None:

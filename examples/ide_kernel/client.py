@@ -15,13 +15,10 @@ import argparse
 import contextlib
 import importlib
 import sys
+from collections.abc import Callable
 
-from examples.ide_kernel.session import (
-    PrivateBroker,
-    Session,
-    SessionError,
-    start_event_thread,
-)
+from examples.ide_kernel.private_broker import PrivateBroker
+from examples.ide_kernel.session import Session, SessionError, start_event_thread
 
 #: Exit status for what has nothing to do with the code: no broker, no such file.
 EXIT_ON_TROUBLE = 2
@@ -34,15 +31,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("script", nargs="?", default="", help="a file to run")
     parser.add_argument("argv", nargs=argparse.REMAINDER, help="its arguments")
     options = parser.parse_args(arguments)
-    # The prompt needs a package that nobody else does.
-    at_terminal = sys.stdin.isatty() and not options.script
-    front_end = importlib.import_module(f"{__package__}.{'terminal' if at_terminal else 'pipe'}")
+    # Chosen here, as the prompt needs a package that pipes do without.
+    front_end = "terminal" if sys.stdin.isatty() and not options.script else "pipe"
+    run: Callable[..., int] = importlib.import_module(f"{__package__}.{front_end}").run
     start_event_thread()
     try:
         with contextlib.ExitStack() as stack:
             desk = options.broker or stack.enter_context(PrivateBroker()).desk
             session = stack.enter_context(Session(desk, options.kernel))
-            return front_end.run(session, options.script, options.argv)
+            return run(session, options.script, options.argv)
     except (SessionError, OSError) as error:
         print(f"client: {error}", file=sys.stderr)
         return EXIT_ON_TROUBLE

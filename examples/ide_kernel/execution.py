@@ -16,6 +16,9 @@ import sys
 import traceback
 import types
 from collections.abc import Callable, Collection, Iterator
+from typing import TypeVar
+
+ResultT = TypeVar("ResultT")
 
 #: All flags of compile() that stand for a `from __future__ import`.
 _FUTURE_FLAGS = sum(
@@ -147,7 +150,10 @@ class Interpreter:
             text = _call_user_code(self.format_error, error)
         except BaseException as second:
             text = f"{type(error).__name__}: its text could not be had: {type(second).__name__}\n"
-        sys.stderr.write(text)
+        try:
+            sys.stderr.write(text)
+        except Exception:  # the code has closed or replaced it
+            print(text, end="", file=sys.__stderr__)
 
     def format_error(self, error: BaseException) -> str:
         """Format a traceback, with source lines, without the frames of the kernel."""
@@ -181,7 +187,7 @@ def _parts(report: traceback.TracebackException) -> Iterator[traceback.Traceback
             yield from _parts(part)
 
 
-def _call_user_code(function: Callable, *arguments: object):
+def _call_user_code(function: Callable[..., ResultT], *arguments: object) -> ResultT:
     """Call a function that may run code of the user; see `_runs_user_code`."""
     return function(*arguments)
 

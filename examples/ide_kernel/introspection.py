@@ -255,7 +255,9 @@ def _dotted_name_at_end(tokens: list[tokenize.TokenInfo]) -> str:
 
 
 def _signature(target: object) -> str:
+    if not callable(target):
+        return ""
     try:
         return str(inspect.signature(target))
-    except (TypeError, ValueError):  # no callable, or one in C that does not tell
+    except ValueError:  # one in C that does not tell
         return ""

@@ -62,17 +62,19 @@ class InputChannel(yoton.SubChannel):
     """
 
     def __init__(
-        self, context: yoton.Context, waiting: Callable[[], contextlib.AbstractContextManager]
+        self,
+        context: yoton.Context,
+        waiting: Callable[[], contextlib.AbstractContextManager[None]],
     ) -> None:
         super().__init__(context, slots.STDIN)
         self._waiting = waiting
 
     def recv(self, block: bool | float | None = True) -> str:
         if self.pending or block is False:
-            line = super().recv(block)
+            line = str(super().recv(block))
         else:
             with self._waiting():
-                line = super().recv(block)
+                line = str(super().recv(block))
         return "" if line.rstrip("\n") == slots.END_OF_INPUT else line
 
 
@@ -111,7 +113,7 @@ class Kernel:
         """Run the cells that come, until one of them ends the process by SystemExit."""
         self._introspection.set_mode("thread")
         self._state.send("idle")
-        self._tell(str(os.getpid()), "ready")
+        self._tell("", "ready")
         while True:
             cell = self._cells.recv()
             if cell["run"] == self._run:
@@ -152,7 +154,7 @@ class Kernel:
         finally:
             self._state.send(state)
 
-    def _tell(self, cell_id: str, what: str, error: str = "") -> None:
+    def _tell(self, cell_id: str, what: slots.CellStage, error: str = "") -> None:
         self._events.send(slots.CellEvent(id=cell_id, run=self._run, what=what, error=error))
 
 

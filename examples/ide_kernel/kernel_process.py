@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import BinaryIO
 
 import yoton
@@ -31,20 +31,19 @@ class KernelProcess:
         Where the kernel has to connect.
     run : int
         The number that it gets.
-    on_output : dict of str to callable
+    on_output : mapping of str to callable
         For "stdout" and "stderr", what gets the text that is written there past the channels.
         Called in a thread.
     on_exit : callable
-        Gets this object when the process has ended and all its output was given away. Called
-        in a thread.
+        Called when the process has ended and all its output was given away, in a thread.
     """
 
     def __init__(
         self,
         address: str,
         run: int,
-        on_output: dict[str, Callable[[str], object]],
-        on_exit: Callable[[KernelProcess], object],
+        on_output: Mapping[str, Callable[[str], object]],
+        on_exit: Callable[[], object],
     ) -> None:
         self._on_exit = on_exit
         # In a session of its own a Ctrl-C at the terminal of the broker does not reach it.
@@ -57,8 +56,8 @@ class KernelProcess:
         )
         pipes = {"stdout": self._process.stdout, "stderr": self._process.stderr}
         self._readers = [
-            threading.Thread(target=_read, args=(pipes[name], target), daemon=True)
-            for name, target in on_output.items()
+            threading.Thread(target=_read, args=(pipes[stream], target), daemon=True)
+            for stream, target in on_output.items()
         ]
         self._waiter = threading.Thread(target=self._wait, daemon=True)
         for thread in (*self._readers, self._waiter):
@@ -101,7 +100,7 @@ class KernelProcess:
         self.kill()  # what it has left behind
         for reader in self._readers:
             reader.join(_PIPE_TIMEOUT)
-        self._on_exit(self)
+        self._on_exit()
 
 
 def _read(pipe: BinaryIO, target: Callable[[str], object]) -> None:

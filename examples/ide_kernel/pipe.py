@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import tokenize
 
 from examples.ide_kernel.kernel import EXIT_BY_SIGNAL
 from examples.ide_kernel.session import PATIENCE, Output, Session
@@ -20,22 +23,12 @@ def run(session: Session, script: str, argv: list[str]) -> int:
         The exit status: 0, 1 if the code ended with an exception, or that of the kernel if the
         code has ended it.
     """
-    shown_cell_id = ""
-
-    def show(output: Output) -> None:
-        # Other clients may use the kernel as well.
-        if output.cell_id in ("", shown_cell_id):
-            stream = sys.stdout if output.stream == "stdout" else sys.stderr
-            stream.write(output.text)
-            stream.flush()
-
-    session.output.bind(show)
+    session.output.bind(_show)
     if script:
-        with open(script, encoding="utf-8") as file:
+        with tokenize.open(script) as file:  # in the encoding that its first lines say
             cell = session.submit(file.read(), script, argv)
     else:
         cell = session.submit(sys.stdin.read())
-    shown_cell_id = cell.id
     event = session.see_through(cell, _next_line)
     if event["what"] == "finished" and event["error"] != "SystemExit":
         return EXIT_ON_ERROR if event["error"] else 0
@@ -52,10 +45,23 @@ def exit_status(session: Session) -> int:
     """
     status = session.wait_for_status(lambda status: status["phase"] == "ended", PATIENCE)
     code = status["exit_code"]
+    assert code is not None  # it has ended
     if code < 0:
         print(f"the kernel was ended by signal {-code}", file=sys.stderr)
         return EXIT_BY_SIGNAL - code
     return code
+
+
+def _show(output: Output) -> None:
+    if output.is_foreign:
+        return
+    stream = sys.stdout if output.stream == "stdout" else sys.stderr
+    try:
+        stream.write(output.text)
+        stream.flush()
+    except BrokenPipeError:
+        # Nobody reads any more. The broker and the kernel end when this process does.
+        os._exit(EXIT_BY_SIGNAL + signal.SIGPIPE)
 
 
 def _next_line() -> str:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import itertools
 import queue
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yoton
 from examples.ide_kernel import slots
@@ -20,6 +18,9 @@ from examples.ide_kernel.broker import REFUSAL
 
 #: Seconds that a broker may take to answer. It is a matter of milliseconds.
 PATIENCE = 10.0
+
+#: The status of a kernel before the broker has told it.
+_NOTHING_KNOWN = slots.ProcessStatus(phase="starting", run=0, pid=0, exit_code=None)
 
 
 class SessionError(Exception):
@@ -29,13 +30,13 @@ class SessionError(Exception):
 class Output(NamedTuple):
     """A text that the kernel has written.
 
-    stream is "stdout" or "stderr". cell_id is the id of the cell that was running when it came,
-    "" if there was none. messages is the number of messages that the text came in.
+    stream is "stdout" or "stderr". is_foreign tells whether a cell of another client was running
+    when it came. messages is the number of messages that it came in.
     """
 
     stream: str
     text: str
-    cell_id: str
+    is_foreign: bool
     messages: int
 
 
@@ -46,21 +47,28 @@ class RunningCell:
     ----------
     cell : Cell
         What was sent.
+
+    Attributes
+    ----------
+    end : CellEvent or None
+        The last event, which is "finished", or "lost" if its kernel has ended before; None while
+        it has not come.
     """
 
     def __init__(self, cell: slots.Cell) -> None:
         self.id = cell["id"]
         self.run = cell["run"]
+        self.end: slots.CellEvent | None = None
         self._events: queue.SimpleQueue[slots.CellEvent] = queue.SimpleQueue()
 
     def add_event(self, event: slots.CellEvent) -> None:
         """Note what has become of it."""
+        if event["what"] in ("finished", "lost"):
+            self.end = event
         self._events.put(event)
 
     def next_event(self, timeout: float | None = None) -> slots.CellEvent:
         """Wait for what becomes of it.
-
-        The last event is "finished", or "lost" if its kernel has ended before.
 
         Raises
         ------
@@ -99,16 +107,18 @@ class Session:
     def __init__(self, desk: str, kernel: str = "") -> None:
         self.output = yoton.Signal()
         self._numbers = itertools.count(1)
-        self._current_cell_id = ""
-        # Guards the cells that are not over and the status.
+        self._is_foreign_cell_running = False
+        # Guards the cells that are not over, the status, and the flag below them.
         self._changed = threading.Condition()
         self._cells: dict[str, RunningCell] = {}
-        self._status: slots.ProcessStatus | None = None
+        self._status = _NOTHING_KNOWN
+        self._is_cut_off = False
         self._context = yoton.Context(name="client")
         self._open_channels()
         try:
-            self._context.connect(_ask_for_address(desk, kernel))
-            self.wait_for_status(lambda status: True, PATIENCE)
+            connection = self._context.connect(_ask_for_address(desk, kernel))
+            connection.closed.bind(self._note_end)
+            self.wait_for_status(lambda status: status is not _NOTHING_KNOWN, PATIENCE)
         except (yoton.ConnectFailed, SessionError) as error:
             self._context.close()
             raise SessionError(f"cannot attach to the broker at {desk}: {error}") from error
@@ -122,7 +132,9 @@ class Session:
         self._interpreter_state = yoton.StateChannel(context, slots.INTERPRETER)
         self._process_status = yoton.StateChannel(context, slots.PROCESS, yoton.OBJECT)
         events = yoton.SubChannel(context, slots.CELL_EVENTS, yoton.OBJECT)
-        self._handlers = {events: self._handle_events}
+        self._handlers: dict[yoton.SubChannel, Callable[[list[Any]], None]] = {
+            events: self._handle_events
+        }
         for stream, slot in (
             ("stdout", slots.STDOUT),
             ("stderr", slots.STDERR),
@@ -134,8 +146,8 @@ class Session:
             channel.set_sync_mode(True)
             self._handlers[channel] = self._output_handler(stream)
         for channel in self._handlers:
-            channel.received.bind(self._receive)
-        self._process_status.received.bind(self._receive_status)
+            channel.received.bind(self._note_messages)
+        self._process_status.received.bind(self._note_status)
 
     def close(self) -> None:
         """Leave the network."""
@@ -151,10 +163,9 @@ class Session:
 
     def submit(self, source: str, filename: str = "", argv: list[str] | None = None) -> RunningCell:
         """Send a cell off; with argv, a script. Does not wait for it to run."""
-        status = self.status
         cell = slots.Cell(
             id=f"{self._context.id:x}-{next(self._numbers)}",
-            run=status["run"],
+            run=self.status["run"],
             source=source,
             filename=filename,
             argv=argv,
@@ -171,8 +182,28 @@ class Session:
         self._stdin.send(f"{line}\n")
 
     def interrupt(self) -> None:
-        """Interrupt the code that runs, as Ctrl-C does."""
-        self.control.interrupt().result(PATIENCE)
+        """Interrupt the code that runs, as Ctrl-C does.
+
+        Raises
+        ------
+        SessionError
+            The broker does not answer.
+        """
+        _await(self.control.interrupt())
+
+    def restart(self) -> None:
+        """End the process of the kernel, and wait until there is a new one.
+
+        Raises
+        ------
+        SessionError
+            The broker does not answer, or the new process does not start.
+        """
+        run = self.status["run"]
+        _await(self.control.restart())
+        self.wait_for_status(
+            lambda status: status["run"] > run and status["phase"] == "running", PATIENCE
+        )
 
     def see_through(self, cell: RunningCell, ask: Callable[[], str]) -> slots.CellEvent:
         """Wait for the end of a cell and get its last event.
@@ -186,14 +217,12 @@ class Session:
         """
         while True:
             try:
-                event = cell.next_event()
-                if event["what"] == "input":
-                    self.answer(_answer_of(ask))
+                while cell.end is None:
+                    if cell.next_event()["what"] == "input":
+                        self.answer(_answer_of(ask))
+                return cell.end
             except KeyboardInterrupt:
                 self.interrupt()
-            else:
-                if event["what"] in ("finished", "lost"):
-                    return event
 
     # The state of the kernel
 
@@ -205,7 +234,7 @@ class Session:
     @property
     def state(self) -> str:
         """What the kernel is at: idle, busy or input; "" before it has said so."""
-        return self._interpreter_state.recv()
+        return str(self._interpreter_state.recv())
 
     def wait_for_status(
         self, is_it: Callable[[slots.ProcessStatus], bool], timeout: float | None = None
@@ -215,54 +244,80 @@ class Session:
         Raises
         ------
         SessionError
-            There is none such within timeout seconds.
+            There is none such within timeout seconds, or the broker is gone.
         """
+
+        def is_over() -> bool:
+            return self._is_cut_off or is_it(self._status)
+
         with self._changed:
-            if not self._changed.wait_for(lambda: self._status and is_it(self._status), timeout):
+            is_in_time = self._changed.wait_for(is_over, timeout)
+            if self._is_cut_off:
+                raise SessionError("the broker is gone")
+            if not is_in_time:
                 raise SessionError(f"the kernel is still {self._status} after {timeout} s")
             return self._status
 
     # In the thread of the event loop
 
-    def _receive(self, _channel: yoton.SubChannel) -> None:
+    def _note_messages(self, _channel: yoton.SubChannel) -> None:
+        self._receive()
+
+    def _receive(self) -> None:
         """Handle all that has come, in the order in which it was sent."""
         while (channel := yoton.select_sub_channel(*self._handlers)) is not None:
             self._handlers[channel](channel.recv_selected())
 
-    def _receive_status(self, channel: yoton.StateChannel) -> None:
-        # What the broker passed on before it told of the end has come before.
-        self._receive(channel)
+    def _note_status(self, channel: yoton.StateChannel) -> None:
+        status = channel.recv()
+        # What the broker passed on before it told of that has come before.
+        self._receive()
         with self._changed:
-            self._status = channel.recv()
+            self._status = status
             self._changed.notify_all()
         self._give_up_lost_cells()
 
     def _output_handler(self, stream: str) -> Callable[[list[str]], None]:
         def handle(texts: list[str]) -> None:
-            output = Output(stream, "".join(texts), self._current_cell_id, len(texts))
-            self.output.emit_now(output)
+            is_foreign = self._is_foreign_cell_running
+            self.output.emit_now(Output(stream, "".join(texts), is_foreign, len(texts)))
 
         return handle
 
     def _handle_events(self, events: list[slots.CellEvent]) -> None:
         for event in events:
             is_over = event["what"] == "finished"
-            self._current_cell_id = "" if is_over else event["id"]
             with self._changed:
                 cell = self._cells.get(event["id"])
                 if is_over:
                     self._cells.pop(event["id"], None)
+            self._is_foreign_cell_running = cell is None and event["what"] in ("started", "input")
             if cell is not None:
                 cell.add_event(event)
+
+    def _note_end(self, connection: yoton.Connection, reason: str) -> None:
+        self._receive()
+        with self._changed:
+            self._is_cut_off = True
+            self._changed.notify_all()
+        self._give_up_lost_cells()
 
     def _give_up_lost_cells(self) -> None:
         with self._changed:
             run, phase = self._status["run"], self._status["phase"]
-            lost = [c for c in self._cells.values() if c.run < run or phase == "ended"]
+            no_more = self._is_cut_off or phase == "ended"
+            lost = [cell for cell in self._cells.values() if no_more or cell.run < run]
             for cell in lost:
                 del self._cells[cell.id]
         for cell in lost:
             cell.add_event(slots.CellEvent(id=cell.id, run=cell.run, what="lost", error=""))
+
+
+def _await(future: yoton.Future) -> None:
+    try:
+        future.result(PATIENCE)
+    except (yoton.YotonError, yoton.CancelledError, yoton.TimeoutError) as error:
+        raise SessionError(f"the broker does not answer: {error}") from error
 
 
 def _answer_of(ask: Callable[[], str]) -> str:
@@ -285,53 +340,3 @@ def _ask_for_address(desk: str, kernel: str) -> str:
 def start_event_thread() -> None:
     """Have a thread of this process run the event loop of yoton."""
     threading.Thread(target=yoton.start_event_loop, name="events", daemon=True).start()
-
-
-class PrivateBroker:
-    """A broker that this process has started; it ends when this process does, however.
-
-    Attributes
-    ----------
-    desk : str
-        Address of its front desk.
-
-    Raises
-    ------
-    SessionError
-        It did not start.
-    """
-
-    def __init__(self) -> None:
-        # Ctrl-C is for the client alone to handle, so it gets a session of its own.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "examples.ide_kernel.broker", "--with-parent"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        self.desk = self._process.stdout.readline().strip()
-        if not self.desk:
-            self.close()
-            raise SessionError("the broker did not start")
-
-    @property
-    def pid(self) -> int:
-        """Process id of the broker."""
-        return self._process.pid
-
-    def close(self) -> None:
-        """End the broker and its kernels; blocks until they have ended."""
-        self._process.stdin.close()
-        try:
-            self._process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
-
-    def __enter__(self) -> PrivateBroker:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()

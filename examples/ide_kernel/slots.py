@@ -23,7 +23,7 @@ does, takes the way through a pipe and the broker, and may come a little later t
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Literal, TypeAlias, TypedDict
 
 CELLS = "cells"
 STDIN = "stdin"
@@ -39,6 +39,9 @@ CONTROL = "control"
 
 #: On stdin: what a terminal sends for Ctrl-D. The kernel's input() raises EOFError.
 END_OF_INPUT = "\x04"
+
+CellStage: TypeAlias = Literal["ready", "started", "input", "finished", "lost"]
+ProcessPhase: TypeAlias = Literal["starting", "running", "ended"]
 
 
 class Cell(TypedDict):
@@ -60,13 +63,14 @@ class CellEvent(TypedDict):
     """What becomes of a cell.
 
     It is "started", may want "input" again and again, and is "finished"; then error is the name
-    of the exception that ended it, or "". Right after its start a kernel says that it is
-    "ready", with its process id as id.
+    of the exception that ended it, or "". If the process ends before, a kernel cannot tell: it
+    is the client that finds the cell "lost". A kernel that can run cells says that it is "ready",
+    with an empty id.
     """
 
     id: str
     run: int
-    what: Literal["ready", "started", "input", "finished"]
+    what: CellStage
     error: str
 
 
@@ -77,7 +81,7 @@ class ProcessStatus(TypedDict):
     sys.exit, or minus the number of the signal that killed it.
     """
 
-    phase: Literal["starting", "running", "ended"]
+    phase: ProcessPhase
     run: int
     pid: int
     exit_code: int | None

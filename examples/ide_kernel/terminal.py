@@ -20,13 +20,13 @@ from prompt_toolkit.completion import (
     ThreadedCompleter,
 )
 from prompt_toolkit.document import Document
-from prompt_toolkit.filters import has_completions
+from prompt_toolkit.filters import completion_is_selected
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.patch_stdout import patch_stdout
 
 import yoton
 from examples.ide_kernel.pipe import exit_status
-from examples.ide_kernel.session import PATIENCE, Output, Session
+from examples.ide_kernel.session import Output, Session
 
 PROMPT = ">>> "
 CONTINUATION = "... "
@@ -83,35 +83,37 @@ class Terminal:
         while True:
             try:
                 source = self._read()
+                if source.strip() and self._execute(source):
+                    return exit_status(self._session)
             except KeyboardInterrupt:
-                continue
+                pass  # what was typed is thrown away
             except EOFError:
                 return 0
-            if source.strip() and self._execute(source):
-                return exit_status(self._session)
 
     def _read(self) -> str:
         self._question, self._signature = None, ""
         if self._is_line_open:
             print()
+            self._is_line_open = False
         with patch_stdout(raw=True):  # what comes meanwhile is shown above the prompt
             return self._prompt.prompt()
 
     def _execute(self, source: str) -> bool:
         """Run code; tells whether it has ended the kernel in an orderly way."""
-        event = self._session.see_through(self._session.submit(source), input)
+        event = self._session.see_through(self._session.submit(source), self._read_line)
         if event["what"] == "lost":
             self._restart()
         return event["error"] == SystemExit.__name__
 
+    def _read_line(self) -> str:
+        line = input()  # behind the prompt that the code has printed
+        self._is_line_open = False
+        return line
+
     def _restart(self) -> None:
         exit_code = self._session.status["exit_code"]
-        run = self._session.status["run"]
         print(f"[the kernel has ended with exit code {exit_code}; a new one is started]")
-        self._session.control.restart().result(PATIENCE)
-        self._session.wait_for_status(
-            lambda status: status["run"] > run and status["phase"] == "running", PATIENCE
-        )
+        self._session.restart()
 
     def _show(self, output: Output) -> None:
         stream = sys.stdout if output.stream == "stdout" else sys.stderr
@@ -157,7 +159,11 @@ def is_complete(source: str) -> bool:
 def _key_bindings() -> KeyBindings:
     bindings = KeyBindings()
 
-    @bindings.add("enter", filter=~has_completions)
+    @bindings.add("enter", filter=completion_is_selected)
+    def _(event: KeyPressEvent) -> None:
+        event.current_buffer.complete_state = None  # the name stays, the menu goes
+
+    @bindings.add("enter", filter=~completion_is_selected)
     def _(event: KeyPressEvent) -> None:
         buffer = event.current_buffer
         if is_complete(buffer.text):

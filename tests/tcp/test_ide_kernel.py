@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import os
 import re
@@ -12,7 +11,6 @@ import signal
 import struct
 import subprocess
 import sys
-import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,13 +25,17 @@ from examples.ide_kernel import slots
 from examples.ide_kernel.execution import Interpreter
 from examples.ide_kernel.introspection import complete, describe_call
 from examples.ide_kernel.kernel import EXIT_BY_SIGNAL
+from examples.ide_kernel.private_broker import PrivateBroker
 from examples.ide_kernel.session import (
     Output,
-    PrivateBroker,
     RunningCell,
     Session,
     SessionError,
 )
+
+# Pseudo terminals and process groups are those of POSIX systems.
+fcntl = pytest.importorskip("fcntl")
+termios = pytest.importorskip("termios")
 
 ROOT = Path(__file__).parents[2]
 
@@ -135,6 +137,13 @@ def test_frames_that_the_code_leads_to_are_hidden_as_well(capsys):
     assert "    call(fail)\n" in text
     assert __file__ not in text
     assert "outcomes.py" not in text
+
+
+def test_a_traceback_is_shown_even_if_the_code_has_closed_stderr(interpreter, monkeypatch, capfd):
+    monkeypatch.setattr(sys, "__stderr__", sys.stderr)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert run(interpreter, "1 / 0") == "ZeroDivisionError"
+    assert "ZeroDivisionError" in capfd.readouterr().err
 
 
 def test_an_exception_without_a_text_is_still_told_of(interpreter, capsys):
@@ -279,6 +288,25 @@ def test_an_object_that_makes_up_its_attributes_is_not_described():
     assert describe_call("shape(", 6, NAMES) is None
 
 
+@pytest.mark.parametrize(
+    "source, expected",
+    [
+        ("6 * 7", True),
+        ("x = [1,", False),
+        ('x = """text', False),
+        ("if x:", False),
+        ("if x:\n    y", False),
+        ("if x:\n    y\n", True),
+        ("if x: y", True),
+        ("x = = 1", True),
+        ("", True),
+    ],
+)
+def test_the_prompt_knows_what_is_complete(source, expected):
+    terminal = pytest.importorskip("examples.ide_kernel.terminal")
+    assert terminal.is_complete(source) is expected
+
+
 # A kernel, a broker and clients
 
 
@@ -330,11 +358,6 @@ class Client:
             lambda status: (status["phase"], status["run"]) == (phase, run), PATIENCE
         )
 
-    def restart(self) -> None:
-        run = self.session.status["run"]
-        self.session.control.restart().result(PATIENCE)
-        self.wait_for_phase("running", run + 1)
-
 
 @pytest.fixture
 def make_client(broker: PrivateBroker, event_thread: None) -> Iterator[Callable[[], Client]]:
@@ -371,7 +394,6 @@ def test_all_output_has_come_in_order_when_a_cell_is_finished(client):
     assert "".join(output.text for output in client.outputs) == "".join(
         f"{i}\n" for i in range(lines)
     )
-    assert {output.cell_id for output in client.outputs} == {cell.id}
 
 
 def test_input_is_answered(client):
@@ -456,7 +478,7 @@ def test_a_kernel_that_is_killed_is_told_of_and_started_again(client):
     client.expect(cell, "lost")
     assert client.wait_for_phase("ended")["exit_code"] == -signal.SIGKILL
     client.expect(client.session.submit("print(1)"), "lost")
-    client.restart()
+    client.session.restart()
     assert client.session.state == "idle"
     assert client.run("x") == "NameError"
 
@@ -471,9 +493,13 @@ def test_a_kernel_that_is_killed_is_told_of_and_started_again(client):
     ],
 )
 def test_the_exit_code_is_seen(client, source, exit_code, last_event):
-    client.expect(client.start(f"print('last words')\n{source}"), last_event)
+    cell = client.session.submit(source)
+    # A process that ends at once may not have told of the start.
+    events = [cell.next_event(PATIENCE)["what"]]
+    if events == ["started"]:
+        events.append(cell.next_event(PATIENCE)["what"])
+    assert events[-1] == last_event
     assert client.wait_for_phase("ended")["exit_code"] == exit_code
-    assert client.text() == "last words\n"
 
 
 def test_what_is_printed_at_exit_arrives(client):
@@ -489,23 +515,25 @@ def test_what_is_written_past_python_arrives(client):
 
 
 def test_what_a_forked_child_prints_arrives(client):
-    source = "import os\nif os.fork() == 0:\n    print('child')\n    os._exit(0)\nos.wait()"
+    source = "import os\nif os.fork() == 0:\n    print('child')\n    os._exit(0)\n_ = os.wait()"
     client.run(source)
     wait_until(lambda: "child\n" in client.text())
 
 
-def test_two_clients_see_the_same(make_client):
+def test_two_clients_see_the_same_and_whose_it_is(make_client):
     first, second = make_client(), make_client()
     first.run("x = 1; print('first')")
     second.run("print('second', x)")
     wait_until(lambda: first.text() == second.text() == "first\nsecond 1\n")
+    for client, own in ((first, "first\n"), (second, "second 1\n")):
+        outputs = [output.text for output in client.outputs if not output.is_foreign]
+        assert "".join(outputs) == own
 
 
 def test_a_late_client_sees_what_follows(make_client):
     first = make_client()
     first.run("print('early')")
     late = make_client()
-    assert late.session.status["phase"] == "running"
     late.run("print('late')")
     assert late.text() == "late\n"
 
@@ -549,6 +577,15 @@ def start_family(client: Client) -> list[int]:
     client.run("import subprocess\nchild = subprocess.Popen(['sleep', '3600'])\nprint(child.pid)")
     client.session.submit("while True: pass")
     return [client.session.status["pid"], int(client.text())]
+
+
+def test_who_waits_for_a_cell_hears_that_the_broker_is_gone(broker, client):
+    cell = client.start("while True: pass")
+    os.kill(broker.pid, signal.SIGKILL)
+    client.expect(cell, "lost")
+    client.expect(client.session.submit("print(1)"), "lost")
+    with pytest.raises(SessionError, match="the broker is gone"):
+        client.wait_for_phase("ended")
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
@@ -602,6 +639,15 @@ def test_the_client_runs_a_script_that_reads_its_input(tmp_path):
     script.write_text("import sys\nprint(input(), sys.argv[1:])\nsys.exit(4)\n")
     ended = run_module("client", str(script), "-x", "y", source="line\n")
     assert (ended.returncode, ended.stdout, ended.stderr) == (4, "line ['-x', 'y']\n", "")
+
+
+def test_the_client_ends_when_nobody_reads_its_output():
+    client = "python -m examples.ide_kernel.client".replace("python", sys.executable)
+    command = f"echo 'while True: print(1)' | {client} | head -n 1"
+    ended = subprocess.run(
+        command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert (ended.stdout, ended.stderr) == ("1\n", "")
 
 
 def test_the_client_says_what_it_cannot_find(tmp_path):

@@ -21,7 +21,14 @@ from support import PATIENCE, connect, wait_until
 
 from yoton.channels import negotiating, reqrep
 from yoton.channels.exporting import export
-from yoton.channels.negotiation import ASK, CONTROL_SEQ, MAX_GIVEN, OFFER, SETTLE
+from yoton.channels.negotiation import (
+    ASK,
+    CONTROL_SEQ,
+    MAX_GIVEN,
+    OFFER,
+    SETTLE,
+    Requester,
+)
 from yoton.channels.reqrep import RepChannel, ReqChannel
 from yoton.context import Context
 from yoton.events import app, call_later, process_events
@@ -139,6 +146,15 @@ def pair(pair: tuple[Context, Context]) -> tuple[Context, Context]:
     here.close()
     there.close()
     return pair
+
+
+@pytest.fixture
+def scheduler(monkeypatch) -> ManualScheduler:
+    """Time that stands still unless the test moves it, for the timers of the negotiation."""
+    scheduler = ManualScheduler()
+    monkeypatch.setattr(negotiating, "scheduler", scheduler)
+    monkeypatch.setattr(reqrep, "scheduler", scheduler)
+    return scheduler
 
 
 @pytest.fixture
@@ -266,16 +282,14 @@ def test_the_thread_that_runs_the_event_loop_can_wait_for_a_result(req, rep):
     assert results == [7]
 
 
-def test_few_places_in_the_queues_lose_no_reply(make_context):
-    with Context(queue_params=(2, "old")) as tight:
+def test_small_queues_lose_no_part_of_a_negotiation():
+    with Context(queue_params=(1, "old")) as tight:
         req = ReqChannel(tight, "calc")
-        connect(tight, make_context())
-        other = make_context()
-        connect(tight, other)
-        Calculator(other).set_mode("thread")
-        for _ in range(20):
-            futures = [req.add(number, 1) for number in range(2)]
-            assert [future.result(PATIENCE) for future in futures] == [1, 2]
+        futures = [req.add(number, 1) for number in range(5)]
+        for request_id in range(1, 6):
+            req.deliver(Package(OFFER, 0, 77, request_id, tight.id, CONTROL_SEQ + request_id))
+        req.packages_delivered()
+        assert all(future.running() for future in futures)
 
 
 def test_a_context_does_not_reply_to_itself(make_context):
@@ -312,6 +326,41 @@ def test_the_packages_of_a_replier(rep, pair):
     peer.send(OBJECT.message_to_bytes(("add", (3, 4), {})), pair[1].id, 5)
     peer.send(b"req-", EVERYONE, 2**63 + 5)
     assert peer.expect() == (OBJECT.message_to_bytes(7), pair[0].id, 5)
+
+
+def test_a_question_that_leaves_after_the_settlement_is_settled_again(req, pair, monkeypatch):
+    """Or repliers would wait for the answer to an offer that nobody wants any more."""
+    peer = peer_replier(pair[1])
+    future = req.add(3, 4)
+    assert peer.expect() == (ASK, EVERYONE, CONTROL_SEQ + 1)
+    send_control = ReqChannel._send_control
+
+    def send_late(self, control):
+        if control.text == ASK:
+            wait_until(future.running)
+        send_control(self, control)
+
+    monkeypatch.setattr(ReqChannel, "_send_control", send_late)
+    asking = threading.Thread(target=req.connection_made)
+    asking.start()
+    peer.send(OFFER, pair[0].id, CONTROL_SEQ + 1)
+    asking.join()
+    texts = [peer.expect()[0] for _ in range(4)]
+    assert texts.count(SETTLE) == 2
+    assert SETTLE in texts[texts.index(ASK) :]
+    assert not peer.has_more()
+
+
+def test_a_request_is_given_in_an_encoding_that_all_can_read(req, pair, monkeypatch):
+    peer = peer_replier(pair[1])
+    readable, unreadable = req.join([1, 2]), req.join({1, 2})
+    monkeypatch.setattr(Context, "object_is_msgpack", False)
+    for request_id in (1, 2):
+        peer.send(OFFER, pair[0].id, CONTROL_SEQ + request_id)
+    wait_until(readable.running)
+    packages = [peer.expect() for _ in range(5)]
+    assert (OBJECT.message_to_bytes(("join", ([1, 2],), {})), pair[1].id, 1) in packages
+    assert isinstance(unreadable.exception(PATIENCE), EncodeError)
 
 
 def test_a_request_that_was_not_offered_is_carried_out(rep, pair):
@@ -407,10 +456,8 @@ def test_a_request_waits_for_a_replier_that_comes_late(req, pair):
 
 @pytest.mark.parametrize("who_connects", ["requester", "replier"])
 def test_a_context_that_comes_late_is_asked_at_once(
-    req, pair, make_context, monkeypatch, who_connects
+    req, pair, make_context, scheduler, who_connects
 ):
-    # No timer will ask again.
-    monkeypatch.setattr(negotiating, "scheduler", ManualScheduler())
     future = req.add(3, 4)
     late = make_context()
     Calculator(late).set_mode("thread")
@@ -430,10 +477,7 @@ def test_the_question_is_repeated(req, pair):
     assert time.monotonic() - begin >= 0.4
 
 
-def test_without_a_connection_questions_do_not_pile_up(make_context, monkeypatch):
-    scheduler = ManualScheduler()
-    monkeypatch.setattr(negotiating, "scheduler", scheduler)
-    monkeypatch.setattr(reqrep, "scheduler", scheduler)
+def test_without_a_connection_questions_do_not_pile_up(make_context, scheduler):
     requesting, replying = make_context(), make_context()
     future = ReqChannel(requesting, "calc").add(3, 4)
     scheduler.advance(5.0)
@@ -480,11 +524,19 @@ def test_a_waiting_request_is_cancelled_at_its_timeout(pair):
     assert peer.expect() == (SETTLE, EVERYONE, CONTROL_SEQ + 1)
 
 
-def test_the_timeout_of_a_future_can_be_set(req):
-    shortened = req.add(3, 4)
-    shortened.set_auto_cancel_timeout(0.05)
-    with pytest.raises(concurrent.futures.CancelledError):
-        shortened.result(PATIENCE)
+def test_the_timeout_of_a_future_can_be_set(req, scheduler):
+    shortened, endless, other = req.add(1, 2), req.add(3, 4), req.add(5, 6)
+    shortened.set_auto_cancel_timeout(0.1)
+    endless.set_auto_cancel_timeout(None)
+    scheduler.advance(0.09)
+    assert not shortened.done()
+    scheduler.advance(0.01)
+    assert shortened.cancelled()
+    scheduler.advance(9.8)
+    assert not other.done()
+    scheduler.advance(0.2)
+    assert other.cancelled()
+    assert not endless.done()
 
 
 def test_a_running_request_is_not_cancelled_at_its_timeout(pair, rep):
@@ -496,16 +548,26 @@ def test_a_running_request_is_not_cancelled_at_its_timeout(pair, rep):
     assert future.result(PATIENCE) == "passed"
 
 
+def test_a_finalizer_may_cancel_while_its_thread_makes_a_request(req, monkeypatch):
+    waiting = req.add(1, 2)
+    ask = Requester.ask
+
+    def interrupted_ask(self, *args):
+        assert waiting.cancel()
+        return ask(self, *args)
+
+    monkeypatch.setattr(Requester, "ask", interrupted_ask)
+    req.add(3, 4)
+    assert waiting.cancelled()
+
+
 @pytest.mark.parametrize("timeout", [0, -1.0, float("nan"), "10"])
 def test_what_is_no_timeout_is_refused(make_context, timeout):
     with pytest.raises(ArgumentError):
         ReqChannel(make_context(), "calc", timeout)
 
 
-def test_timers_exist_only_while_requests_wait(req, pair, monkeypatch):
-    scheduler = ManualScheduler()
-    monkeypatch.setattr(negotiating, "scheduler", scheduler)
-    monkeypatch.setattr(reqrep, "scheduler", scheduler)
+def test_timers_exist_only_while_requests_wait(req, pair, scheduler):
     peer = peer_replier(pair[1])
     first, second = req.add(1, 2), req.add(3, 4)
     assert scheduler._agenda.next_due() is not None
@@ -516,13 +578,14 @@ def test_timers_exist_only_while_requests_wait(req, pair, monkeypatch):
     assert scheduler._agenda.next_due() is None
 
 
-def test_closing_the_channel_ends_its_futures(req, pair):
+def test_closing_the_channel_ends_its_futures(req, pair, scheduler):
     peer = peer_replier(pair[1])
     running, waiting = req.add(1, 2), req.add(3, 4)
     peer.send(OFFER, pair[0].id, CONTROL_SEQ + 1)
     wait_until(running.running)
     req.close()
     req.close()
+    assert scheduler._agenda.next_due() is None
     assert waiting.cancelled()
     with pytest.raises(ConnectionClosed, match="channel was closed"):
         running.result(0)
@@ -675,6 +738,27 @@ def test_requests_that_wait_are_kept_when_the_mode_changes(req, rep):
         assert second.result(PATIENCE) == 7
 
 
+def test_requests_that_the_event_loop_left_are_handled_by_the_thread(pair):
+    rep, peer = Calculator(pair[1]), peer_requester(pair[0])
+    rep.set_mode("event")
+    peer.send(OBJECT.message_to_bytes(("add", (3, 4), {})), pair[1].id, 1)
+    wait_until(lambda: rep.pending == 1)
+    rep.set_mode("thread")
+    assert peer.expect() == (OBJECT.message_to_bytes(7), pair[0].id, 1)
+    process_events()
+    assert rep.handled == 1
+
+
+def test_mode_off_leaves_requests_that_were_for_the_event_loop(pair):
+    rep, peer = Calculator(pair[1]), peer_requester(pair[0])
+    rep.set_mode("event")
+    peer.send(OBJECT.message_to_bytes(("add", (3, 4), {})), pair[1].id, 1)
+    wait_until(lambda: rep.pending == 1)
+    rep.set_mode("off")
+    process_events()
+    assert (rep.handled, rep.pending) == (0, 1)
+
+
 def test_a_method_can_turn_its_own_replier_off(req, rep):
     begin = time.monotonic()
     assert req.turn_off().result(PATIENCE) == 0
@@ -774,6 +858,7 @@ def test_wrong_arguments_are_an_error_at_the_requester(req, rep):
 def test_a_result_that_cannot_be_sent_is_an_error_that_says_why(req, rep):
     error = error_of(req.give_unsendable())
     assert error.remote_type == "EncodeError"
+    assert str(error).startswith("the result cannot be sent: ")
     assert "object" in str(error)
     assert "[1]" in str(error)
 
@@ -788,11 +873,11 @@ def test_a_result_that_is_too_large_is_an_error_that_says_so(make_context):
 
 
 def test_an_error_that_is_too_large_is_told_in_short(make_context):
-    with Context(max_data_size=500) as small:
+    with Context(max_data_size=350) as small:
         connect(small, requesting := make_context())
         Calculator(small).set_mode("thread")
         req = ReqChannel(requesting, "calc")
-        assert "500" in str(error_of(req.look_up()))
+        assert "350" in str(error_of(req.look_up()))
 
 
 def test_arguments_that_are_too_large_for_the_replier_are_an_error(make_context):
@@ -880,7 +965,7 @@ def test_busy_repliers_get_nothing_while_another_one_is_free(make_context):
     assert [future.result(PATIENCE) for future in [*held, last]] == ["passed"] * 3
 
 
-def test_requesters_that_go_away_are_offered_nothing(rep, pair, make_context):
+def test_requesters_that_go_away_are_offered_nothing(rep, pair, make_context, scheduler):
     leaving = make_context()
     connect(pair[1], leaving)
     left, stayed = peer_requester(leaving), peer_requester(pair[0])
@@ -893,19 +978,19 @@ def test_requesters_that_go_away_are_offered_nothing(rep, pair, make_context):
     assert stayed.expect() == (OFFER, pair[0].id, CONTROL_SEQ + 1)
 
 
-def test_an_offer_that_is_not_answered_ends(rep, pair, make_context, monkeypatch):
-    scheduler = ManualScheduler()
-    monkeypatch.setattr(negotiating, "scheduler", scheduler)
-    monkeypatch.setattr(reqrep, "scheduler", scheduler)
+@pytest.mark.parametrize("mode", ["thread", "event"])
+def test_an_offer_that_is_not_answered_ends(pair, make_context, scheduler, mode):
+    Calculator(pair[1]).set_mode(mode)
     silent, other = peer_requester(pair[0]), peer_requester(context := make_context())
     connect(pair[1], context)
-    silent.send(ASK, EVERYONE, CONTROL_SEQ + 1)
-    assert silent.expect() == (OFFER, pair[0].id, CONTROL_SEQ + 1)
-    other.send(ASK, EVERYONE, CONTROL_SEQ + 1)
-    wait_until(lambda: scheduler._agenda.next_due() is not None)
-    assert not other.has_more()
-    scheduler.advance(10.0)
-    assert other.expect() == (OFFER, context.id, CONTROL_SEQ + 1)
+    with event_loop():
+        silent.send(ASK, EVERYONE, CONTROL_SEQ + 1)
+        assert silent.expect() == (OFFER, pair[0].id, CONTROL_SEQ + 1)
+        other.send(ASK, EVERYONE, CONTROL_SEQ + 1)
+        wait_until(lambda: scheduler._agenda.next_due() is not None)
+        assert not other.has_more()
+        scheduler.advance(10.0)
+        assert other.expect() == (OFFER, context.id, CONTROL_SEQ + 1)
 
 
 # Ends of processes
@@ -927,10 +1012,12 @@ REPLIER = """
 """
 
 INTERRUPTED = """
-    import sys
+    import signal, sys
     from yoton.channels.reqrep import ReqChannel
     from yoton.context import Context
 
+    # A process that was started in the background ignores it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     context = Context()
     req = ReqChannel(context, "calc")
     context.connect("localhost:" + sys.argv[1], 10.0)
@@ -1014,6 +1101,31 @@ def test_nothing_keeps_channels_that_are_closed(make_context):
     del req, rep, left
     gc.collect()
     wait_until(lambda: not any(ref() for ref in alive))
+
+
+def test_a_request_that_waits_does_not_keep_a_context_that_is_forgotten():
+    context = Context()
+    ReqChannel(context, "calc").add(3, 4).set_auto_cancel_timeout(None)
+    alive = weakref.ref(context)
+    del context
+    gc.collect()
+    assert alive() is None
+
+
+def test_a_replier_that_is_forgotten_ends_its_thread():
+    def handle_a_request() -> weakref.ref[Calculator]:
+        context = Context()
+        rep = Calculator(context)
+        rep.set_mode("thread")
+        request = OBJECT.message_to_bytes(("add", (3, 4), {}))
+        rep.deliver(Package(request, 0, 77, 1, context.id, 1))
+        rep.packages_delivered()
+        wait_until(lambda: rep.handled)
+        return weakref.ref(rep)
+
+    alive = handle_a_request()
+    wait_until(lambda: gc.collect() >= 0 and alive() is None)
+    wait_until(lambda: worker_threads() == [])
 
 
 def test_the_slots_are_those_of_the_wire(make_context):

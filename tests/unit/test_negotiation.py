@@ -16,10 +16,13 @@ from yoton.channels.negotiation import (
     CONTROL_SEQ,
     MAX_ASKED,
     MAX_GIVEN,
+    MAX_REPEATED,
     OFFER,
     OFFER_LIFETIME,
     RETRY_INTERVAL,
     SETTLE,
+    TIMER_RESOLUTION,
+    Action,
     Cancel,
     Control,
     Fail,
@@ -114,6 +117,55 @@ def test_the_question_is_repeated_while_nobody_offers():
         assert requester.handle_timer(due, is_heard=True) == [question]
     requester.receive(REPLIER, request_id + CONTROL_SEQ, OFFER)
     assert requester.next_deadline() is None
+
+
+def test_requests_made_at_about_the_same_time_are_looked_at_together():
+    requester: Requester[str] = Requester()
+    for number in range(10):
+        asked(requester, now=100.0 + number * TIMER_RESOLUTION / 20)
+    due = requester.next_deadline()
+    assert len(requester.handle_timer(due, is_heard=True)) == 1
+    due = requester.next_deadline()
+    assert len(requester.handle_timer(due, is_heard=True)) == 9
+
+
+def test_the_number_of_questions_that_are_repeated_is_limited(monkeypatch):
+    assert MAX_REPEATED >= 1000  # so many requests at a time are not unusual
+    monkeypatch.setattr(negotiation, "MAX_REPEATED", 2)
+    requester: Requester[str] = Requester()
+    first, second, third = (asked(requester) for _ in range(3))
+    repeated = [
+        [action.request_id for action in requester.handle_timer(count * 0.5, is_heard=True)]
+        for count in (1, 2, 3)
+    ]
+    assert repeated == [[first, second], [third, first], [second, third]]
+
+
+class Interrupting(float):
+    """A time at which, when it is looked at, a finalizer cancels a request."""
+
+    def __le__(self, other):
+        self.cancel()
+        return super().__le__(other)
+
+
+@pytest.mark.parametrize("attribute", ["deadline", "ask_at"])
+def test_a_finalizer_may_cancel_what_is_being_looked_at(attribute):
+    requester: Requester[str] = Requester()
+    request_id = asked(requester)
+    interrupting = Interrupting(0.0)
+    interrupting.cancel = lambda: requester.cancel(request_id)
+    setattr(requester._waiting[request_id], attribute, interrupting)
+    assert requester.handle_timer(1.0, is_heard=True) == []
+    assert requester.next_deadline() is None
+
+
+def test_a_question_that_left_after_the_settlement_is_settled_again():
+    requester: Requester[str] = Requester()
+    waiting, settled = asked(requester), given(requester)
+    questions = [Control(ASK, EVERYONE, request_id) for request_id in (waiting, settled)]
+    assert requester.overtaken(questions) == [Control(SETTLE, EVERYONE, settled)]
+    assert requester.overtaken([Cancel("call"), Control(SETTLE, EVERYONE, settled)]) == []
 
 
 def test_no_question_is_repeated_while_nobody_can_hear_it():
@@ -330,6 +382,20 @@ def test_nothing_is_offered_from_the_request_until_it_is_done():
     assert offers(replier) == [(BOB, 1)]
 
 
+def test_a_request_settles_what_was_asked():
+    replier = Replier()
+    for request_id in (1, 2):
+        ask(replier, ALICE, request_id)
+    offers(replier)
+    for request_id in (1, 2):
+        give(replier, ALICE, request_id)
+        replier.take()
+        replier.done()
+    assert offers(replier) == []
+    ask(replier, BOB, 1)
+    assert offers(replier) == [(BOB, 1)]
+
+
 def test_a_request_that_was_not_offered_is_carried_out_as_well():
     replier = Replier()
     assert replier.take() is None
@@ -445,6 +511,8 @@ class _RequestingNode(_Node):
     def __init__(self, node_id: int) -> None:
         super().__init__(node_id)
         self.requester: Requester[tuple[int, int]] = Requester()
+        # What another thread has decided to do, and has not done yet.
+        self.pending: list[Action[tuple[int, int]]] = []
 
 
 class _ReplyingNode(_Node):
@@ -537,6 +605,21 @@ class Network(RuleBasedStateMachine):
     def time_passes(self, seconds):
         self._pass_time(seconds)
 
+    @rule(data=st.data(), is_new=st.booleans())
+    def another_thread_decides_to_ask_again(self, data, is_new):
+        node = data.draw(st.sampled_from(self._requesters()))
+        if is_new:
+            node.pending += node.requester.connection_made(self.now)
+        else:
+            node.pending += node.requester.handle_timer(self.now, is_heard=True)
+
+    @precondition(lambda self: any(node.pending for node in self._requesters()))
+    @rule()
+    def the_other_threads_act(self):
+        for node in self._requesters():
+            pending, node.pending = node.pending, []
+            self._perform(node, pending)
+
     @precondition(lambda self: len(self.nodes) > 1)
     @rule(data=st.data())
     def a_node_dies(self, data):
@@ -589,8 +672,11 @@ class Network(RuleBasedStateMachine):
             self.a_replier_comes()
         # Enough for all to be asked, offered, given, carried out and replied to, one by one,
         # while an offer to a dead requester may take its lifetime; no luck is needed.
+        self.the_other_threads_act()
         for _ in range(10 + 3 * len(self.made)):
             self._settle_down()
+            # Nobody waits in vain for the answer to an offer.
+            assert all(node.open_offer is None for node in self._repliers())
             if not self._unsettled():
                 break
             self._pass_time(RETRY_INTERVAL)
@@ -661,6 +747,9 @@ class Network(RuleBasedStateMachine):
                     self._end(call, self.cancelled)
                 case Fail(call, _):
                     self._end(call, self.failed)
+        if isinstance(node, _RequestingNode):
+            for control in node.requester.overtaken(actions):
+                self._send(node, control.dest_id, control.request_id + CONTROL_SEQ, control.text)
 
     def _deliver(self, sender_id, dest_id):
         node = self.nodes[dest_id]

@@ -6,14 +6,16 @@ that offers itself and tells everybody that it is settled ("req-"). In the end t
 replies. So the load is shared: nobody gets a request while it is busy and another one is free.
 
 Both sides are told what came, and the time in seconds where that matters (`now`); they answer
-what is to be done, and when they want to be called next. They are not thread-safe.
+what is to be done, and when they want to be called next. They are not thread-safe, but a
+finalizer or a signal handler may make, limit or cancel a request in the middle of a call.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import OrderedDict, deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -29,6 +31,14 @@ SETTLE = b"req-"
 
 #: Seconds after which a requester asks again: a replier may have come meanwhile.
 RETRY_INTERVAL = 0.5
+
+#: Questions that a requester repeats per interval, those that were not repeated for longest.
+#: With tens of thousands of requests, asking for all would leave no time for anything else.
+MAX_REPEATED = 1000
+
+#: Seconds between two looks at what is due. As each looks at all requests that wait, it has
+#: to be one look for those that were made at about the same time.
+TIMER_RESOLUTION = 0.01
 
 #: Seconds after which a replier no longer expects an answer to its offer. One that lives
 #: answers at once.
@@ -145,7 +155,7 @@ class Requester(Generic[CallT]):
     """
 
     def __init__(self) -> None:
-        self._last_id = 0
+        self._ids = itertools.count(1)
         self._waiting: dict[int, _Waiting[CallT]] = {}
         self._running: dict[int, _Running[CallT]] = {}
         # Not after the first due time of those that wait, if there are any.
@@ -153,8 +163,7 @@ class Requester(Generic[CallT]):
 
     def new_id(self) -> int:
         """Get the id for the next request."""
-        self._last_id += 1
-        return self._last_id
+        return next(self._ids)
 
     def ask(
         self, request_id: int, call: CallT, payload: Payload, timeout: float | None, now: float
@@ -222,9 +231,9 @@ class Requester(Generic[CallT]):
 
     def connection_made(self, now: float) -> list[Control]:
         """Ask the contexts that came into the network as well."""
-        for waiting in self._waiting.values():
+        for waiting in list(self._waiting.values()):
             waiting.ask_at = now + RETRY_INTERVAL
-        return [_question(request_id) for request_id in self._waiting]
+        return [_question(request_id) for request_id in list(self._waiting)]
 
     def contexts_gone(self, ids: Collection[int]) -> list[Fail[CallT]]:
         """Fail the requests whose replier is out of reach."""
@@ -238,7 +247,7 @@ class Requester(Generic[CallT]):
     def end(self) -> list[Action[CallT]]:
         """Give up all requests, as the channel is closed."""
         actions: list[Action[CallT]] = []
-        for request_id, waiting in self._waiting.items():
+        for request_id, waiting in list(self._waiting.items()):
             actions += [Cancel(waiting.call), _settlement(request_id)]
         for running in self._running.values():
             actions.append(Fail(running.call, "its channel was closed"))
@@ -262,17 +271,44 @@ class Requester(Generic[CallT]):
         """
         actions: list[Action[CallT]] = []
         self._due = math.inf
+        repeatable = MAX_REPEATED if is_heard else 0
         for request_id, waiting in list(self._waiting.items()):
             if waiting.deadline <= now:
-                del self._waiting[request_id]
-                actions += [Cancel(waiting.call), _settlement(request_id)]
+                settlement = self.cancel(request_id)
+                if settlement is not None:
+                    actions += [Cancel(waiting.call), settlement]
                 continue
             if waiting.ask_at <= now:
                 waiting.ask_at = now + RETRY_INTERVAL
-                if is_heard:
+                if repeatable and self._move_to_end(request_id):
+                    repeatable -= 1
                     actions.append(_question(request_id))
             self._due = min(self._due, waiting.due)
+        self._due = max(self._due, now + TIMER_RESOLUTION)
         return actions
+
+    def _move_to_end(self, request_id: int) -> bool:
+        """Let others have their question repeated next time; False if it waits no more."""
+        waiting = self._waiting.pop(request_id, None)
+        if waiting is None:
+            return False
+        self._waiting[request_id] = waiting
+        return True
+
+    def overtaken(self, sent: Iterable[Action[CallT]]) -> list[Control]:
+        """Get what to send because of questions that have just been sent.
+
+        Between the decision to ask and the sending, another thread may have settled the
+        request, and said so. A question that comes after that would have repliers offer
+        themselves in vain, so it is said once more.
+        """
+        return [
+            _settlement(action.request_id)
+            for action in sent
+            if isinstance(action, Control)
+            and action.text == ASK
+            and action.request_id not in self._waiting
+        ]
 
 
 def _question(request_id: int) -> Control:

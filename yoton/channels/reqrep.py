@@ -6,7 +6,7 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import InvalidStateError
 from typing import Any
 
@@ -115,7 +115,7 @@ class ReqChannel(NegotiatingChannel):
         self._perform(actions)
 
     def _request(self, name: str, /, *args: Any, **kwargs: Any) -> Future:
-        payload = Payload(*self._encode((name, args, kwargs)))
+        payload = self._encoded_request(name, args, kwargs)
         with self._lock:
             # Looked at here, as close() ends the requests that it finds under this lock.
             if self._is_closed:
@@ -126,8 +126,16 @@ class ReqChannel(NegotiatingChannel):
                 request_id, future, payload, self._default_timeout, scheduler.now()
             )
             self._alarm.set(self._requester.next_deadline())
-        self._send_control(question)
+        self._perform_asking([question])
         return future
+
+    def _encoded_request(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Payload:
+        message = (name, args, kwargs)
+        try:
+            return Payload(*self._encode(message))
+        except EncodeError as error:
+            text = f"cannot request {name!r}, with message = (name, args, kwargs): {error}"
+            raise EncodeError(text) from error
 
     # What futures call
 
@@ -166,8 +174,8 @@ class ReqChannel(NegotiatingChannel):
     def connection_made(self) -> None:
         """Ask those who came for what still waits."""
         with self._lock:
-            actions = self._requester.connection_made(scheduler.now())
-        self._perform(actions)
+            questions = self._requester.connection_made(scheduler.now())
+        self._perform_asking(questions)
 
     def contexts_gone(self, ids: set[int]) -> None:
         """Fail the requests that run there."""
@@ -180,9 +188,9 @@ class ReqChannel(NegotiatingChannel):
         with self._lock:
             actions = self._requester.handle_timer(scheduler.now(), is_heard)
             self._alarm.reset(self._requester.next_deadline())
-        self._perform(actions)
+        self._perform_asking(actions)
 
-    def _perform(self, actions: Iterable[Action[Future]]) -> None:
+    def _perform(self, actions: Sequence[Action[Future]]) -> None:
         for action in actions:
             match action:
                 case Control():
@@ -195,6 +203,13 @@ class ReqChannel(NegotiatingChannel):
                     action.call._end_cancelled()
                 case Fail():
                     _fail(action.call, ConnectionClosed(f"the request was lost: {action.reason}"))
+
+    def _perform_asking(self, actions: Sequence[Action[Future]]) -> None:
+        """Perform actions among which there are questions."""
+        self._perform(actions)
+        with self._lock:
+            settlements = self._requester.overtaken(actions)
+        self._perform(settlements)
 
     def _give(self, action: Give[Future]) -> None:
         payload = action.payload

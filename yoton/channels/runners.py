@@ -6,11 +6,14 @@ import logging
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from yoton.events import Event, app
 
 logger = logging.getLogger(__name__)
+
+#: What a thread is to call; None: nothing more.
+_Calls: TypeAlias = "SimpleQueue[Callable[[], object] | None]"
 
 #: Seconds that the end of a thread is waited for. The call that it is making may take longer;
 #: then the thread ends by itself after that.
@@ -41,7 +44,7 @@ class EventRunner:
 class ThreadRunner:
     """Makes the calls in a daemon thread, which starts at once.
 
-    Nothing that a call raises ends the thread.
+    Nothing that a call raises ends the thread. A runner that is forgotten ends it.
 
     Parameters
     ----------
@@ -55,9 +58,14 @@ class ThreadRunner:
     """
 
     def __init__(self, name: str) -> None:
-        self._calls: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._calls: _Calls = SimpleQueue()
+        self._thread = threading.Thread(
+            target=_make_calls, args=(self._calls,), name=name, daemon=True
+        )
         self._thread.start()
+
+    def __del__(self) -> None:
+        self._calls.put(None)
 
     def post(self, func: Callable[[], object]) -> bool:
         """Have the thread make a call; True."""
@@ -73,11 +81,12 @@ class ThreadRunner:
         if threading.current_thread() is not self._thread:
             self._thread.join(THREAD_END_TIMEOUT)
 
-    def _run(self) -> None:
-        while (func := self._calls.get()) is not None:
-            try:
-                func()
-            except BaseException:
-                logger.exception("error in the thread %s; it goes on", self._thread.name)
-            # Or it would live on, and all that it refers to, until the next call.
-            del func
+
+def _make_calls(calls: _Calls) -> None:
+    while (func := calls.get()) is not None:
+        try:
+            func()
+        except BaseException:
+            logger.exception("error in %s; it goes on", threading.current_thread().name)
+        # Or the next wait would keep alive what it refers to.
+        del func

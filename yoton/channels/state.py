@@ -94,6 +94,8 @@ class StateChannel(BaseChannel):
         message
             The state, or an empty message ("", b"" or None) if it was never set.
         """
+        # Whoever has received a message that was sent after a state finds that state here.
+        self.packages_delivered()
         return self._message_type.message_from_bytes(self._data)
 
     def send(self, message: Any) -> None:
