@@ -80,9 +80,8 @@ def test_interrupted_receives(pair):
     pub, sub = PubChannel(pair[0], "x"), SubChannel(pair[1], "x")
     rng = random.Random(5)
     interrupted = 0
-    deadline = time.monotonic() + DURATION
     with interrupts():
-        while time.monotonic() < deadline:
+        while interrupted < 200:
             try:
                 strike_soon(rng)
                 # Not for long: a signal in the very moment before a lock's wait begins is seen
@@ -90,6 +89,5 @@ def test_interrupted_receives(pair):
                 assert sub.recv(0.5) == ""
             except KeyboardInterrupt:
                 interrupted += 1
-    assert interrupted > 100
     pub.send("fine")
     assert sub.recv(PATIENCE) == "fine"
