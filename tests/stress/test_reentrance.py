@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from support import PATIENCE, connect
+from support import PATIENCE, connect, wait_until
 
 from yoton.channels import PubChannel, SubChannel
 from yoton.context import Context
@@ -56,12 +56,17 @@ def test_finalizers_that_send(pair):
     pub, sub = PubChannel(pair[0], "x"), SubChannel(pair[1], "x")
     numbers = itertools.count()
 
+    alive = set()
+
     class Garbage:
-        def __init__(self):
+        def __init__(self, number):
             self.myself = self
+            self.number = number
+            alive.add(number)
 
         def __del__(self):
             pub.send(f"disturbing {next(numbers)}")
+            alive.discard(self.number)
 
     received = []
     receiver = threading.Thread(target=lambda: received.extend(receive_all(sub)))
@@ -72,12 +77,17 @@ def test_finalizers_that_send(pair):
         deadline = time.monotonic() + DURATION
         count = 0
         while time.monotonic() < deadline:
-            Garbage()
+            Garbage(count)
             pub.send(f"main {count}")
             count += 1
     finally:
         gc.set_threshold(*thresholds)
-    gc.collect()
+
+    def all_are_finalized():
+        gc.collect()  # which does nothing while another thread is at it
+        return not alive
+
+    wait_until(all_are_finalized)
     pub.send("end")
     receiver.join(PATIENCE)
     check(received, count)
