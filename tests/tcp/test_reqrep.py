@@ -19,7 +19,7 @@ import pytest
 from manual_scheduler import ManualScheduler
 from support import PATIENCE, connect, wait_until
 
-from yoton.channels import negotiating, reqrep
+from yoton.channels import PubChannel, SubChannel, negotiating, reqrep
 from yoton.channels.exporting import export
 from yoton.channels.negotiation import (
     ASK,
@@ -801,6 +801,53 @@ def test_closing_the_replier_refuses_what_waits_and_finishes_what_has_begun(rep,
     assert "closed" in OBJECT.message_from_bytes(data)[1]
     assert peer.expect() == (OBJECT.message_to_bytes("passed"), pair[0].id, 1)
     assert rep.handled == 0
+
+
+def test_a_request_on_its_way_to_a_replier_that_is_closed_is_refused(req, rep, monkeypatch):
+    give = ReqChannel._give
+
+    def give_late(self, action):
+        rep.close()
+        give(self, action)
+
+    monkeypatch.setattr(ReqChannel, "_give", give_late)
+    assert "closed" in str(error_of(req.add(3, 4)))
+    assert rep.handled == 0
+
+
+def test_pyzos_yoton_does_not_get_refusals_that_it_could_take_for_replies(rep, pair, monkeypatch):
+    monkeypatch.setattr(Context, "peers_are_extended", False)
+    peer = peer_requester(pair[0])
+    peer.send(ASK, EVERYONE, CONTROL_SEQ + 1)
+    assert peer.expect() == (OFFER, pair[0].id, CONTROL_SEQ + 1)
+    behind, sub = PubChannel(pair[1], "behind"), SubChannel(pair[0], "behind")
+    rep.close()
+    behind.send("it")
+    assert sub.recv(PATIENCE) == "it"
+    assert not peer.has_more()
+
+
+def test_a_request_that_comes_while_the_replier_is_closed_is_refused(rep, pair):
+    peer = peer_requester(pair[0])
+    rep.close()
+    rep.deliver(Package(b"t", 0, pair[0].id, 1, pair[1].id, 5))
+    rep.packages_delivered()
+    data, _, request_id = peer.expect()
+    assert request_id == 5
+    assert "closed" in OBJECT.message_from_bytes(data)[1]
+
+
+@pytest.mark.parametrize("mode", ["thread", "event"])
+def test_a_method_that_closes_its_channel_is_replied_to(req, pair, mode):
+    class Ending(RepChannel):
+        def end(self):
+            self.close()
+            return "closed"
+
+    Ending(pair[1], "calc").set_mode(mode)
+    with event_loop():
+        assert req.end().result(PATIENCE) == "closed"
+    wait_until(lambda: worker_threads() == [])
 
 
 def test_requests_beyond_the_limit_are_refused(pair):

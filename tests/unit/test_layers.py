@@ -34,7 +34,8 @@ connection
 
 context
 
-channels.sync channels.negotiation channels.error_replies channels.exporting channels.forked_output
+channels.condition channels.sync channels.negotiation channels.error_replies channels.exporting
+channels.forked_output
 channels.base channels.future channels.runners
 channels.pubsub channels.state channels.negotiating
 channels.file channels.simple_socket channels.reqrep

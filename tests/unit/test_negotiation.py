@@ -485,15 +485,35 @@ def test_a_request_too_many_is_refused():
     assert replier.given_count == MAX_GIVEN
 
 
-def test_the_end_gives_what_is_left():
+@pytest.mark.parametrize("with_offered", [False, True])
+def test_the_end_refuses_what_was_given_and_what_may_be_on_its_way(with_offered):
+    replier = Replier()
+    for request_id in (1, 2, 3, 4):
+        ask(replier, ALICE, request_id)
+    offers(replier)
+    settle(replier, ALICE, 1)
+    offers(replier)
+    replier.handle_timer(OFFER_LIFETIME)
+    offers(replier, OFFER_LIFETIME)
+    give(replier, BOB, 1)
+    on_their_way = [Request(ALICE, 2, b""), Request(ALICE, 3, b"")] if with_offered else []
+    assert replier.end(with_offered) == [Request(BOB, 1, b"data"), *on_their_way]
+    assert replier.end(with_offered) == []
+    assert not replier.has_work
+
+
+def test_the_end_refuses_nothing_that_was_answered_late():
     replier = Replier()
     ask(replier, ALICE, 1)
-    ask(replier, ALICE, 2)
     offers(replier)
-    give(replier, BOB, 1)
-    assert replier.end() == [Request(BOB, 1, b"data")]
-    assert replier.end() == []
-    assert not replier.has_work
+    replier.handle_timer(OFFER_LIFETIME)
+    give(replier, ALICE, 1)
+    replier.take()
+    assert replier.end(with_offered=True) == []
+
+
+def test_the_end_without_an_offer_refuses_nothing():
+    assert Replier().end(with_offered=True) == []
 
 
 # Networks
@@ -526,6 +546,9 @@ class _ReplyingNode(_Node):
 
 #: Stands in a link for the news that its sender is gone.
 _GONE = None
+
+#: What a replier that is closed replies to the requests that it has not begun.
+REFUSAL = b"refused"
 
 
 class Network(RuleBasedStateMachine):
@@ -619,6 +642,15 @@ class Network(RuleBasedStateMachine):
         for node in self._requesters():
             pending, node.pending = node.pending, []
             self._perform(node, pending)
+
+    @precondition(lambda self: any(not node.at_work for node in self._repliers()))
+    @rule(data=st.data())
+    def a_replier_is_closed(self, data):
+        idle = [node for node in self._repliers() if not node.at_work]
+        node = data.draw(st.sampled_from(idle))
+        for request in node.replier.end(with_offered=True):
+            self._send(node, request.source_id, request.request_id, REFUSAL)
+        del self.nodes[node.id]
 
     @precondition(lambda self: len(self.nodes) > 1)
     @rule(data=st.data())
@@ -737,12 +769,12 @@ class Network(RuleBasedStateMachine):
                     self._send(node, dest_id, request_id + CONTROL_SEQ, text)
                 case Give(request_id, _, payload, replier_id):
                     self._send(node, replier_id, request_id, payload.data)
-                    if replier_id not in self.nodes:
-                        # The news of its end is on the way behind its offer.
-                        assert _GONE in node.incoming[replier_id]
                 case Finish(call, data):
                     self.outcomes[call] += 1
-                    self.results[call] = data.decode()
+                    if data == REFUSAL:
+                        self.failed.add(call)
+                    else:
+                        self.results[call] = data.decode()
                 case Cancel(call):
                     self._end(call, self.cancelled)
                 case Fail(call, _):

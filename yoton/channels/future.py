@@ -6,6 +6,8 @@ import concurrent.futures
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from yoton.channels.condition import FutureCondition
+from yoton.clock import Deadline
 from yoton.events import Event, app
 from yoton.exceptions import ArgumentError
 
@@ -33,6 +35,8 @@ class Future(concurrent.futures.Future[Any]):
 
     def __init__(self, asker: Asker, request_id: int) -> None:
         super().__init__()
+        # Instead of the one that concurrent.futures made.
+        self._condition: Any = FutureCondition()
         self._asker = asker
         self._request_id = request_id
         # In the order in which they were added, which is the order to call them in.
@@ -51,6 +55,51 @@ class Future(concurrent.futures.Future[Any]):
         # If it was not withdrawn and is not cancelled, another thread is about to do that.
         return super().cancel()
 
+    def result(self, timeout: float | None = None) -> Any:
+        """Get the result, waiting until it is there.
+
+        Parameters
+        ----------
+        timeout : float or None
+            Seconds to wait at most. None: wait until it is done.
+
+        Raises
+        ------
+        TimeoutError
+            It is not there in time.
+        CancelledError
+            It was cancelled.
+        RequestError
+            The method at the replier raised an error.
+        ConnectionClosed
+            The replier is gone. An OSError.
+        DecodeError
+            The reply cannot be read. A ValueError.
+        """
+        self._wait(timeout)
+        return super().result(0)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Get the error that `result` would raise, None if there is a result; waits likewise.
+
+        Parameters
+        ----------
+        timeout : float or None
+            Seconds to wait at most. None: wait until it is done.
+
+        Raises
+        ------
+        TimeoutError
+            It is not done in time.
+        CancelledError
+            It was cancelled.
+        """
+        self._wait(timeout)
+        return super().exception(0)
+
+    def _wait(self, timeout: float | None) -> None:
+        self._condition.changed.wait_for(self.done, Deadline(timeout))
+
     def result_or_cancel(self, timeout: float | None = 1.0) -> Any:
         """Get the result; if it is not there in time, cancel the request and get None.
 
@@ -61,14 +110,8 @@ class Future(concurrent.futures.Future[Any]):
 
         Raises
         ------
-        CancelledError
-            It was cancelled meanwhile.
-        RequestError
-            The method at the replier raised an error.
-        ConnectionClosed
-            The replier is gone. An OSError.
-        DecodeError
-            The reply cannot be read. A ValueError.
+        Exception
+            What `result` raises, but for the TimeoutError.
         """
         try:
             return self.result(timeout)

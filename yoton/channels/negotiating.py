@@ -33,8 +33,9 @@ class Alarm:
     def set(self, due: float | None) -> None:
         """Move it to a time of the scheduler; None: there is nothing to call for."""
         if self._call is not None and (due is None or due < self._due):
-            self._call.cancel()
-            self._call = None
+            # In this order: after an interrupt in between it comes too early, not never.
+            call, self._call = self._call, None
+            call.cancel()
         # An earlier call is left as it is: most of what is due is over long before.
         if self._call is None and due is not None:
             self._call = scheduler.call_at(due, self._callback)

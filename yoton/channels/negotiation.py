@@ -53,6 +53,10 @@ MAX_ASKED = 10_000
 MAX_GIVEN = 1000
 
 
+#: Offers that a replier remembers though they have ended unanswered: about a quarter of an hour.
+MAX_LAPSED = 100
+
+
 class Control(NamedTuple):
     """Send a text about a request.
 
@@ -353,6 +357,8 @@ class Replier:
         self._asked: OrderedDict[_Key, None] = OrderedDict()
         self._offered: _Key | None = None
         self._offer_ends_at = 0.0
+        # Offers that have ended unanswered. The answer, late as it is, may be the request.
+        self._lapsed: deque[_Key] = deque(maxlen=MAX_LAPSED)
         self._given: deque[Request] = deque()
         self._at_work = 0
 
@@ -400,6 +406,8 @@ class Replier:
         self._asked.pop(key, None)
         if self._offered == key:
             self._offered = None
+        if key in self._lapsed:
+            self._lapsed.remove(key)
 
     def offer(self, now: float) -> Control | None:
         """Get an offer to send; None if there is nobody to make one to, or no time for it."""
@@ -414,8 +422,9 @@ class Replier:
         """Get a request to carry out, None if there is none; `done` has to follow."""
         if not self._given:
             return None
+        request = self._given.popleft()
         self._at_work += 1
-        return self._given.popleft()
+        return request
 
     def done(self) -> None:
         """Note that a request that was taken has been carried out."""
@@ -428,13 +437,27 @@ class Replier:
         if self._offered is not None and self._offered[0] in ids:
             self._offered = None
 
-    def end(self) -> list[Request]:
-        """Forget everything, as the channel is closed, and get what is left to be replied to."""
-        left = list(self._given)
+    def end(self, with_offered: bool) -> list[Request]:
+        """Forget everything, as the channel is closed, and get the requests to refuse.
+
+        Parameters
+        ----------
+        with_offered : bool
+            Whether to refuse those as well that it has offered to take: they may just be on
+            their way to this replier, where nobody will get them. If one was given to another
+            replier, Pyzo's yoton would take the refusal for the reply of that.
+        """
+        refused = list(self._given)
+        if with_offered:
+            offered = list(self._lapsed)
+            if self._offered is not None:
+                offered.append(self._offered)
+            refused += [Request(*key, b"") for key in offered]
         self._given.clear()
         self._asked.clear()
+        self._lapsed.clear()
         self._offered = None
-        return left
+        return refused
 
     def next_deadline(self) -> float | None:
         """Get when to call `handle_timer`; None while there is no need to."""
@@ -443,4 +466,5 @@ class Replier:
     def handle_timer(self, now: float) -> None:
         """Withdraw an offer that was not answered, so that another one can be made."""
         if self._offered is not None and self._offer_ends_at <= now:
+            self._lapsed.append(self._offered)
             self._offered = None

@@ -45,6 +45,8 @@ logger = logging.getLogger(__name__)
 #: Characters of an unknown name that are repeated to who asked for it.
 _MAX_NAME_LENGTH = 100
 
+_CLOSED = "the replier was closed before it came to this request"
+
 # The values are those of Pyzo's yoton.
 _OFF, _EVENT, _THREAD = 0, 1, 2
 _MODES = {"off": _OFF, "event": _EVENT, "thread": _THREAD}
@@ -157,19 +159,22 @@ class ReqChannel(NegotiatingChannel):
 
     def packages_delivered(self) -> None:
         """Act on what repliers sent."""
-        actions: list[Action[Future]] = []
         with self._lock:
-            while self._arrived:
-                package = self._arrived.popleft()
-                actions += self._requester.receive(
-                    package.source_id, package.dest_seq, package.data
-                )
-            for action in actions:
-                # In the same step, so that a future is cancelled or running, never both.
-                if isinstance(action, Give):
-                    action.call._begin()
+            actions = self._receive_arrived()
             self._alarm.set(self._requester.next_deadline())
         self._perform(actions)
+
+    def _receive_arrived(self) -> list[Action[Future]]:
+        """Find out what to do about the packages that were noted; the lock is held."""
+        actions: list[Action[Future]] = []
+        while self._arrived:
+            package = self._arrived.popleft()
+            actions += self._requester.receive(package.source_id, package.dest_seq, package.data)
+        for action in actions:
+            # In the same step, so that a future is cancelled or running, never both.
+            if isinstance(action, Give):
+                action.call._begin()
+        return actions
 
     def connection_made(self) -> None:
         """Ask those who came for what still waits."""
@@ -340,14 +345,15 @@ class RepChannel(NegotiatingChannel):
     def close(self) -> None:
         """Close the channel: requests that wait are refused.
 
-        The one that is being handled is still replied to. Blocks up to a second for that.
+        The one that is being handled is still replied to. Blocks up to a second for that, unless
+        it is that one's method that closes the channel.
         """
         super().close()
         with self._lock:
-            left = self._replier.end()
+            refused = self._replier.end(with_offered=self._context.peers_are_extended)
             self._alarm.set(None)
             replaced = self._replace_runner(None, _OFF)
-        self._refuse(left, "the replier was closed before it came to this request")
+        self._refuse(refused, _CLOSED)
         if replaced is not None:
             replaced.end()
 
@@ -369,16 +375,24 @@ class RepChannel(NegotiatingChannel):
 
     def packages_delivered(self) -> None:
         """Act on what requesters sent."""
-        refused = []
         with self._lock:
-            while self._arrived:
-                package = self._arrived.popleft()
-                request = self._replier.receive(package.source_id, package.dest_seq, package.data)
-                if request is not None:
-                    refused.append(request)
+            surplus = self._receive_arrived()
+            # What was noted before the channel was closed may come here after that.
+            left = self._replier.end(with_offered=False) if self._is_closed else []
             self._alarm.set(self._replier.next_deadline())
-        self._refuse(refused, "too many requests wait at the replier")
+        self._refuse(surplus, "too many requests wait at the replier")
+        self._refuse(left, _CLOSED)
         self._attend()
+
+    def _receive_arrived(self) -> list[Request]:
+        """Receive the packages that were noted, and get what is too much; the lock is held."""
+        surplus = []
+        while self._arrived:
+            package = self._arrived.popleft()
+            request = self._replier.receive(package.source_id, package.dest_seq, package.data)
+            if request is not None:
+                surplus.append(request)
+        return surplus
 
     def contexts_gone(self, ids: set[int]) -> None:
         """Offer nothing to them."""
@@ -414,11 +428,8 @@ class RepChannel(NegotiatingChannel):
             if self._runner is not runner:
                 return
             self._is_posted = False
-            request = self._replier.take()
-        if request is None:
+        if not self._handle_one():
             self._make_offer()
-        else:
-            self._handle(request)
 
     def _process_events_local(self, dummy: object = None) -> None:
         """Handle the requests that wait, in this thread; for programs in mode off.
@@ -426,12 +437,8 @@ class RepChannel(NegotiatingChannel):
         Pyzo's kernel calls it whenever it has time. Those who ask are told that there is time
         for a request, which then comes a little later.
         """
-        while True:
-            with self._lock:
-                request = self._replier.take()
-            if request is None:
-                break
-            self._handle(request)
+        while self._handle_one():
+            pass
         self._make_offer()
 
     def _make_offer(self) -> None:
@@ -446,19 +453,31 @@ class RepChannel(NegotiatingChannel):
         self._alarm.set(self._replier.next_deadline())
         return offer
 
-    def _handle(self, request: Request) -> None:
-        """Call the method and reply; KeyboardInterrupt and SystemExit go through after that."""
+    def _handle_one(self) -> bool:
+        """Call the method that the next request asks for, and reply; False if there is none.
+
+        Whatever the method raises, there is a reply. KeyboardInterrupt and SystemExit go on to
+        the caller after that.
+        """
+        request = None
         try:
-            self._reply(request, self._call(request))
+            with self._lock:
+                request = self._replier.take()
+            if request is not None:
+                self._reply(request, self._call(request))
         except BaseException as error:
+            if request is None:
+                raise
             logger.error("%r: error handling a request", self, exc_info=True)
             self._reply_error(request, error)
             if not isinstance(error, Exception):
                 raise
         finally:
-            with self._lock:
-                self._replier.done()
-            self._attend()
+            if request is not None:
+                with self._lock:
+                    self._replier.done()
+                self._attend()
+        return request is not None
 
     def _call(self, request: Request) -> Any:
         name, args, kwargs = _parts_of(OBJECT.message_from_bytes(request.data))

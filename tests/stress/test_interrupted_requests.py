@@ -1,0 +1,70 @@
+"""Ctrl-C at any moment while requests are made and waited for."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+
+import pytest
+from support import PATIENCE, connect, wait_until
+
+from yoton.channels import RepChannel, ReqChannel
+from yoton.context import Context
+
+#: Interrupts of the test.
+COUNT = 1000
+
+#: Seconds between interrupts: some hit at once, some when a request is on its way.
+SHORTEST, LONGEST = 5e-6, 1e-3
+
+
+class Calculator(RepChannel):
+    def add(self, a, b):
+        return a + b
+
+
+@pytest.fixture
+def pair():
+    with Context() as requesting, Context() as replying:
+        connect(requesting, replying)
+        yield requesting, replying
+
+
+@contextlib.contextmanager
+def interrupts():
+    """Have SIGALRM raise KeyboardInterrupt, as SIGINT does."""
+
+    def strike(signum, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, strike)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def interrupt_again_and_again(work):
+    """Have work called and interrupted at random moments."""
+    rng = random.Random(1)
+    with interrupts():
+        for _ in range(COUNT):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(SHORTEST, LONGEST))
+                while True:
+                    work()
+            except KeyboardInterrupt:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def test_interrupted_calls(pair):
+    req = ReqChannel(pair[0], "calc")
+    Calculator(pair[1], "calc").set_mode("thread")
+    results = []
+    interrupt_again_and_again(lambda: results.append(req.add(len(results), 1).result(PATIENCE)))
+    # No result is that of another call, and nothing is left of those that were interrupted.
+    assert results == list(range(1, len(results) + 1))
+    assert req.add(3, 4).result(PATIENCE) == 7
+    wait_until(lambda: not req._requester._running and not req._requester._waiting)
