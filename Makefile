@@ -3,18 +3,21 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 VERSIONS ?= 3.10 3.11 3.12 3.13
 
 # The rooms without sockets, threads or clocks: all of their branches are tested.
-PURE = yoton/routing.py,yoton/connection/framing.py,yoton/connection/handshake.py,yoton/connection/heartbeat.py,yoton/connection/protocol.py,yoton/channels/negotiation.py,yoton/channels/sync.py
+PURE = yoton/routing.py,yoton/numbering.py,yoton/connection/framing.py,yoton/connection/handshake.py,yoton/connection/heartbeat.py,yoton/connection/protocol.py,yoton/channels/negotiation.py,yoton/channels/sync.py
 
-.PHONY: help test test-all lint demo docs clean
+.PHONY: help test test-all lint demo docs bench bench-quick bench-micro clean
 
 help:
 	@echo "make test      lint, type check and run all tests"
 	@echo "make test-all  the tests on every supported Python ($(VERSIONS))"
 	@echo "make demo      an IDE side drives a real Python kernel"
 	@echo "make docs      the manual, as HTML in docs/_build/html"
+	@echo "make bench     measure beside ZeroMQ and others, for docs/performance (long);"
+	@echo "               bench-quick: the main ratios in two minutes; bench-micro: the parts"
 
 .venv/%/ready: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv/$*
@@ -41,6 +44,17 @@ demo: .venv/demo/ready
 
 docs: .venv/docs/ready
 	.venv/docs/bin/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+bench: .venv/bench/ready
+	.venv/bench/bin/python -m benchmarks --output docs/performance $(BENCH_ARGS)
+	.venv/bench/bin/python -m benchmarks scale --output docs/performance/scale $(BENCH_ARGS)
+	.venv/bench/bin/python -m benchmarks.charts docs/performance
+
+bench-quick: .venv/bench/ready
+	.venv/bench/bin/python -m benchmarks --quick $(BENCH_ARGS)
+
+bench-micro: .venv/bench/ready
+	.venv/bench/bin/python -m benchmarks.micro $(BENCH_ARGS)
 
 clean:
 	rm -rf .venv docs/_build build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -29,7 +29,7 @@ BETWEEN_ROOMS = [
     # of channels, for the context
     *("deliver", "packages_delivered", "connection_made", "contexts_gone"),
     # of the context, for channels
-    *("register", "unregister", "send_package", "new_inbox", "object_is_msgpack", "last_recv_seq"),
+    *("register", "unregister", "send_package", "object_is_msgpack", "next_recv_number"),
     # of the context, for connections
     *("own_identity", "new_outbox", "log_level", "packages_arrived"),
     *("connection_opened", "connection_closing", "connection_ended"),

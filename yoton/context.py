@@ -7,25 +7,29 @@ one connection to its channels and to the other connections.
 from __future__ import annotations
 
 import atexit
+import itertools
 import logging
 import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol, SupportsIndex, overload
 
 from yoton.address import parse_address
+from yoton.burst import MAX_COUNT, MAX_SIZE, Burst
 from yoton.clock import Deadline
 from yoton.connection.base import END_TIMEOUT, Connection
 from yoton.connection.framing import DEFAULT_MAX_DATA_SIZE
+from yoton.connection.outbox import Outbox
 from yoton.connection.protocol import OTHER_END_CLOSED, Identity, contexts_gone_package
 from yoton.connection.tcp import TcpConnection
 from yoton.exceptions import ArgumentError, FlushTimeout, PackageTooLarge, SlotError
 from yoton.message_types import MSGPACK_AVAILABLE
-from yoton.package import EVERYONE, SLOT_CONTEXT, UID, Package, slot_number
-from yoton.queues import BoundedQueue, Overflow
-from yoton.routing import Router, Verdict
+from yoton.numbering import Numbering
+from yoton.package import SLOT_CONTEXT, UID, Bundle, Envelope, Package, slot_number
+from yoton.queues import Overflow
+from yoton.routing import Router
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +56,13 @@ class Receiver(Protocol):
     are called without, in a thread of the connection.
     """
 
-    def deliver(self, package: Package) -> None:
-        """Note a package."""
+    def deliver(self, package: Package, numbers: Iterator[int]) -> bool:
+        """Note the messages of a package, each with the next of the numbers.
+
+        One call into C does both, and takes a message before its number: so the numbers tell
+        whether it was done when Ctrl-C comes. Returns whether `packages_delivered` has to
+        follow.
+        """
 
     def packages_delivered(self) -> None:
         """Act on the packages noted since the last call."""
@@ -133,13 +142,21 @@ class Context:
         # The routing lock. It guards all that follows and the router. Queues are put to with it
         # held, so their locks come second; no other lock is taken under it.
         self._lock = threading.RLock()
-        self._unnumbered: deque[Package] = deque()
-        self._is_numbering = False
-        self._source_seq = 0
-        self._recv_seq = 0
+        self._numbering = Numbering(self._id)
+        # The numbers of what is received. One is left out before each package.
+        self._recv_numbers = itertools.count(1)
+        # The package that is just being delivered, to whom, by which connection, and the number
+        # before; None in between. Whoever holds the lock next finishes what Ctrl-C cut short.
+        self._delivery: tuple[Package, Receiver, Connection, int] | None = None
+        self._for_context: deque[tuple[Package, Connection]] = deque()
+        # Those who have to act on what was delivered to them.
+        self._acting: dict[Receiver, None] = {}
         self._sending_slots: dict[int, tuple[str, Receiver]] = {}
         self._receiving_slots: dict[int, tuple[str, Receiver]] = {}
         self._startup_queue = self.new_outbox()
+        self._burst = Burst(self.flush_burst)
+        # A part of what queues hold: a burst at its end must not push out what it began with.
+        self._burst_count = min(MAX_COUNT, max(1, self._queue_limit // 4))
         # Replaced, never changed: who sends looks at them without the lock.
         self._connections: tuple[Connection, ...] = ()
         self._object_is_msgpack = False
@@ -232,7 +249,7 @@ class Context:
         """
         connection = TcpConnection(self, name)
         connection._connect(parse_address(address), timeout)
-        self.send_package(SLOT_CONTEXT, _NEW_CONNECTION)
+        self.send_package(Envelope(SLOT_CONTEXT), _NEW_CONNECTION)
         if connection.peer is not None and connection.peer.is_extended:
             # The one that connects asks the others for their states. It tells its own as well,
             # where repeating it does no harm.
@@ -255,6 +272,7 @@ class Context:
             A connection ended before. An OSError.
         """
         deadline = Deadline(timeout)
+        self.flush_burst()
         for connection in self._connections:
             remaining = deadline.remaining()
             assert remaining is not None  # the deadline is finite
@@ -278,6 +296,7 @@ class Context:
             channel.close()
 
     def _begin_close(self) -> tuple[Connection, ...]:
+        self.flush_burst()
         connections = self._connections
         for connection in connections:
             connection.begin_close(CLOSED_BY_CONTEXT)
@@ -288,6 +307,8 @@ class Context:
         # Another node from now on: the network would drop what two nodes send under one id.
         self._id = UID().get_int()
         self._router = Router(self._id)
+        self._numbering = Numbering(self._id)
+        self._burst = Burst(self.flush_burst)
         connections, self._connections = self._connections, ()
         for connection in connections:
             connection.abandon()
@@ -309,14 +330,19 @@ class Context:
         """Whether there are peers, and all of them speak the extension."""
         return self._peers_are_extended
 
-    @property
-    def last_recv_seq(self) -> int:
-        """The number that the package delivered last got, counted over all channels."""
-        return self._recv_seq
+    def next_recv_number(self) -> int:
+        """Get a number above those of all messages delivered so far, over all channels."""
+        return next(self._recv_numbers)
 
-    def new_inbox(self) -> BoundedQueue[Package]:
-        """Make the queue of what a channel has received."""
-        return BoundedQueue(self._queue_limit, self._queue_overflow)
+    @property
+    def queue_limit(self) -> int:
+        """The number of messages that a queue holds."""
+        return self._queue_limit
+
+    @property
+    def queue_overflow(self) -> Overflow:
+        """Which messages are dropped when a queue is full."""
+        return self._queue_overflow
 
     def register(self, channel: Receiver, sends_on: str, receives_on: str) -> tuple[int, int]:
         """Give a channel its slots.
@@ -346,32 +372,17 @@ class Context:
                 for number in [n for n, (_, owner) in slots.items() if owner is channel]:
                     del slots[number]
 
-    def send_package(
-        self,
-        slot: int,
-        data: bytes,
-        dest_id: int = EVERYONE,
-        dest_seq: int = 0,
-        *,
-        is_msgpack: bool = False,
-        may_wait: bool = True,
-    ) -> None:
-        """Send a package into the network.
+    def send_package(self, envelope: Envelope, data: bytes, *, may_wait: bool = True) -> None:
+        """Send a message into the network.
 
-        Packages arrive everywhere in the order in which this is called.
+        Messages arrive everywhere in the order in which this is called.
 
         Parameters
         ----------
-        slot : int
-            Number of the slot.
+        envelope : Envelope
+            Where it goes.
         data : bytes
             The encoded message; nothing is sent if it is empty.
-        dest_id : int
-            The only context meant, or `EVERYONE`.
-        dest_seq : int
-            For the channels' use.
-        is_msgpack : bool
-            Whether data is an OBJECT in msgpack.
         may_wait : bool
             Whether to wait, up to a second, for a peer that does not keep up.
 
@@ -380,44 +391,45 @@ class Context:
         PackageTooLarge
             This context or a connected one accepts no such size. A ValueError.
         """
-        if not data:
+        size = len(data)
+        if not 0 < size <= self._max_data_size:
+            self._check_size(size)
             return
-        if len(data) > self._max_data_size:
-            raise PackageTooLarge(
-                f"the message takes {len(data)} bytes, at most {self._max_data_size} are accepted"
-                " here and by the connected contexts"
-            )
-        if may_wait:
-            _wait_for_room(self._connections)
-        self._unnumbered.append(
-            Package(data, slot, self._id, 0, dest_id, dest_seq, is_msgpack=is_msgpack)
-        )
+        numbering = self._numbering
+        numbering.add(envelope, data)
+        # Only now: the burst may end at any time, and then nobody looks after it any more.
+        if self._burst.is_on:
+            count = len(numbering)
+            if count < self._burst_count and count * size < MAX_SIZE:
+                return
+        try:
+            if may_wait:
+                _wait_for_room(self._connections)
+        finally:
+            self.flush_burst()
+            self._burst.flushed()
+
+    def flush_burst(self) -> None:
+        """Give all that was sent so far to the connections, and have it written."""
         with self._lock:
-            self._number_packages()
+            self._numbering.give_out(self._give_out)
         for connection in self._connections:
             connection.kick()
 
-    def _number_packages(self) -> None:
-        """Number what is to be sent and give it to the connections; the routing lock is held.
+    def await_answer(self) -> None:
+        """Have all that was sent so far written, as somebody is about to wait for an answer."""
+        if len(self._numbering):
+            self.flush_burst()
+        self._burst.answer_is_awaited()
 
-        A finalizer or a signal handler that sends, in the middle of this, leaves its package to
-        the call that it interrupts: else it would overtake one that has its number already.
-        """
-        while self._unnumbered and not self._is_numbering:
-            try:
-                self._is_numbering = True
-                while self._unnumbered:
-                    # Taken out last: interrupted before, it is given out again with its number,
-                    # and the receivers drop what they have had.
-                    self._give_out(self._unnumbered[0])
-                    self._unnumbered.popleft()
-            finally:
-                self._is_numbering = False
+    def _check_size(self, size: int) -> None:
+        if size > self._max_data_size:
+            raise PackageTooLarge(
+                f"the message takes {size} bytes, at most {self._max_data_size} are accepted"
+                " here and by the connected contexts"
+            )
 
     def _give_out(self, package: Package) -> None:
-        if not package.source_seq:
-            self._source_seq += 1
-            package.source_seq = self._source_seq
         for connection in self._connections:
             connection.enqueue(package)
         if not self._connections:
@@ -436,9 +448,9 @@ class Context:
             self._id, os.getpid(), name=self._name, max_data_size=self._own_max_data_size
         )
 
-    def new_outbox(self) -> BoundedQueue[Package]:
+    def new_outbox(self) -> Outbox:
         """Make the queue of what a connection has to send."""
-        return BoundedQueue(self._queue_limit, self._queue_overflow)
+        return Outbox(self._queue_limit, self._queue_overflow)
 
     def connection_opened(self, connection: Connection) -> None:
         """Send packages by this connection from now on, first those that had none."""
@@ -472,39 +484,83 @@ class Context:
             gone = {i for i in ids if self._router.source_gone(i, connection)}
         self._tell_who_is_gone(gone, connection)
 
-    def packages_arrived(self, packages: Sequence[Package], connection: Connection) -> None:
-        """Give packages that a peer sent to the channels and connections they are for."""
-        receivers: dict[Receiver, None] = {}
-        for_context: list[Package] = []
+    def deliver(self, packages: Sequence[Package], connection: Connection) -> bool:
+        """Give packages that a peer sent to the channels and connections they are for.
+
+        Returns
+        -------
+        bool
+            False if `act` has to follow.
+        """
         with self._lock:
-            others = tuple(c for c in self._connections if c is not connection)
+            self._finish_delivery()
+            others = self._others(connection)
             for package in packages:
-                verdict = self._router.decide(package, connection)
-                if verdict & Verdict.FORWARD:
+                if isinstance(package, Bundle):
+                    package = self._router.without_known(package)
+                verdict = self._router.decide(package)
+                if verdict.forward:
                     for other in others:
                         other.enqueue(package)
-                if verdict & Verdict.DELIVER:
-                    if package.slot == SLOT_CONTEXT:
-                        for_context.append(package)
-                    else:
-                        self._deliver(package, receivers)
+                if verdict.deliver:
+                    self._deliver(package, connection)
+                self._router.remember(package, connection)
+        return not (others or self._acting or self._for_context)
+
+    def _others(self, connection: Connection) -> Sequence[Connection]:
+        connections = self._connections
+        if len(connections) == 1 and connections[0] is connection:
+            return ()
+        return [other for other in connections if other is not connection]
+
+    def _deliver(self, package: Package, connection: Connection) -> None:
+        if package.slot == SLOT_CONTEXT:
+            self._for_context.extend((single, connection) for single in package.packages())
+            return
+        _, receiver = self._receiving_slots.get(package.slot, ("", None))
+        if receiver is None:
+            return
+        self._delivery = (package, receiver, connection, next(self._recv_numbers))
+        if receiver.deliver(package, self._recv_numbers):
+            self._acting[receiver] = None
+        self._delivery = None
+
+    def _finish_delivery(self) -> None:
+        if self._delivery is None:
+            return
+        package, receiver, connection, number_before = self._delivery
+        if next(self._recv_numbers) > number_before + 1:
+            self._acting[receiver] = None
+            self._router.remember(package, connection)
+        self._delivery = None
+
+    def act(self, connection: Connection) -> None:
+        """Act on what `deliver` noted, in a thread that no Ctrl-C strikes."""
+        others = self._others(connection)
         for other in others:
             other.kick()
-        for package in for_context:
-            self._handle_context_package(package, connection)
-        for receiver in receivers:
+        while self._for_context:
+            self._handle_context_package(*self._for_context.popleft())
+        while (receiver := self._next_acting()) is not None:
             _have_act(receiver)
         # The peers behind this connection are held back by not reading on.
         _wait_for_room(others)
 
-    def _deliver(self, package: Package, receivers: dict[Receiver, None]) -> None:
-        _, receiver = self._receiving_slots.get(package.slot, ("", None))
-        if receiver is None:
-            return
-        self._recv_seq += 1
-        package.recv_seq = self._recv_seq
-        receiver.deliver(package)
-        receivers[receiver] = None
+    def _next_acting(self) -> Receiver | None:
+        with self._lock:
+            receiver = next(iter(self._acting), None)
+            if receiver is not None:
+                del self._acting[receiver]
+            return receiver
+
+    def lead(self, is_satisfied: Callable[[], bool], deadline: Deadline) -> None:
+        """Read in this thread while it waits for something, for a little while at most.
+
+        Only with a single connection: of several, nobody knows which one will bring it.
+        """
+        connections = self._connections
+        if len(connections) == 1:
+            connections[0].lead(is_satisfied, deadline)
 
     def _handle_context_package(self, package: Package, connection: Connection) -> None:
         if package.data == _NEW_CONNECTION:

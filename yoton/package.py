@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 from yoton.hashing import text_hash
 
@@ -80,6 +83,27 @@ def _new_id() -> int:
     return max(1, milliseconds) * _UINT32 + _random.randrange(_UINT32)
 
 
+class Envelope(NamedTuple):
+    """Where a message goes, as its channel says; what else a package has, the context adds.
+
+    Parameters
+    ----------
+    slot : int
+        Number of the slot, see `slot_number`.
+    dest_id : int
+        The only context meant, or `EVERYONE`.
+    dest_seq : int
+        For the channels' use.
+    is_msgpack : bool
+        Whether the message is an OBJECT in msgpack.
+    """
+
+    slot: int
+    dest_id: int = EVERYONE
+    dest_seq: int = 0
+    is_msgpack: bool = False
+
+
 class Package:
     """One message on its way: data and where it goes.
 
@@ -95,19 +119,22 @@ class Package:
         The only context meant, or `EVERYONE`.
     dest_seq : int
         For the channels' use: a request id, a state's version.
-    recv_seq : int
-        Number that the receiving context gave it, to order messages across channels.
     is_msgpack : bool
         Whether data is an OBJECT in msgpack. A relay has to re-encode it for a peer that
         knows the tagged encoding alone.
+
+    Attributes
+    ----------
+    count : int
+        The number of messages in it.
     """
 
     __slots__ = (
+        "count",
         "data",
         "dest_id",
         "dest_seq",
         "is_msgpack",
-        "recv_seq",
         "slot",
         "source_id",
         "source_seq",
@@ -121,7 +148,6 @@ class Package:
         source_seq: int,
         dest_id: int = EVERYONE,
         dest_seq: int = 0,
-        recv_seq: int = 0,
         is_msgpack: bool = False,
     ) -> None:
         self.data = data
@@ -130,11 +156,23 @@ class Package:
         self.source_seq = source_seq
         self.dest_id = dest_id
         self.dest_seq = dest_seq
-        self.recv_seq = recv_seq
         self.is_msgpack = is_msgpack
+        self.count = 1
+
+    def messages(self) -> Sequence[bytes]:
+        """Get the data of each message."""
+        return (self.data,)
+
+    def packages(self) -> Sequence[Package]:
+        """Get the messages one by one."""
+        return (self,)
+
+    def without_first(self, count: int) -> Package:
+        """Get what is left without some of the messages; those are fewer than it has."""
+        assert count == 0, "a single message has no part"
+        return self
 
     def __eq__(self, other: object) -> bool:
-        """Compare what travels; the receiving number is local."""
         return isinstance(other, Package) and self._wire_fields() == other._wire_fields()
 
     __hash__ = None  # type: ignore[assignment]
@@ -156,3 +194,74 @@ class Package:
             f" source={self.source_id:#x}:{self.source_seq},"
             f" dest={self.dest_id:#x}:{self.dest_seq})"
         )
+
+
+class Bundle(Package):
+    """Messages that follow each other, with one envelope, sent as one package.
+
+    Only extended ends know of bundles; others get the messages one by one. It has no dest seq,
+    and is for everyone.
+
+    Parameters
+    ----------
+    data : bytes
+        The encoded messages, one behind the other.
+    sizes : sequence of int
+        How many bytes each of them has.
+    slot, source_id, is_msgpack
+        As of a `Package`.
+    source_seq : int
+        The number of the last message; those before it have the numbers before.
+    """
+
+    __slots__ = ("sizes",)
+
+    def __init__(
+        self,
+        data: bytes,
+        sizes: Sequence[int],
+        slot: int,
+        source_id: int,
+        source_seq: int,
+        is_msgpack: bool = False,
+    ) -> None:
+        super().__init__(data, slot, source_id, source_seq, is_msgpack=is_msgpack)
+        self.sizes = sizes
+        self.count = len(sizes)
+
+    def messages(self) -> Sequence[bytes]:
+        """Get the data of each message."""
+        data = self.data
+        ends = list(accumulate(self.sizes, initial=0))
+        return [data[begin:end] for begin, end in pairwise(ends)]
+
+    def packages(self) -> Sequence[Package]:
+        """Get the messages one by one."""
+        first_seq = self.source_seq - self.count + 1
+        return [
+            Package(
+                data,
+                self.slot,
+                self.source_id,
+                first_seq + index,
+                is_msgpack=self.is_msgpack,
+            )
+            for index, data in enumerate(self.messages())
+        ]
+
+    def without_first(self, count: int) -> Package:
+        """Get what is left without some of the messages; those are fewer than it has."""
+        return Bundle(
+            self.data[sum(self.sizes[:count]) :],
+            self.sizes[count:],
+            self.slot,
+            self.source_id,
+            self.source_seq,
+            self.is_msgpack,
+        )
+
+    def _wire_fields(self) -> tuple[object, ...]:
+        return (*super()._wire_fields(), *self.sizes)
+
+    def __repr__(self) -> str:
+        return f"Bundle({self.count} messages, {super().__repr__()})"

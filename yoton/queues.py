@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 from yoton.clock import Deadline
@@ -63,19 +63,31 @@ class BoundedQueue(Generic[T]):
         bool
             True if nothing was dropped for it, neither the item nor an older one.
         """
+        return self.put_all((item,))
+
+    def put_all(self, items: Iterable[T]) -> bool:
+        """Append several items in one step; True if nothing was dropped for them."""
         with self._lock:
-            if self._closed:
-                self.dropped += 1
-                return False
-            fits = len(self._items) < self._limit
-            if not fits:
-                self.dropped += 1
-                if self._overflow is Overflow.DROP_NEW:
-                    return False
-                self._items.popleft()
+            before = self.dropped
             self._changed.wake_all()
-            self._items.append(item)
-            return fits
+            if self._closed:
+                self.dropped += sum(1 for _ in items)
+            else:
+                self._items.extend(items)
+                if len(self._items) > self._limit:
+                    self._drop_surplus()
+            return self.dropped == before
+
+    def _drop_surplus(self) -> None:
+        drop = self._items.popleft if self._overflow is Overflow.DROP_OLD else self._items.pop
+        while len(self._items) > self._limit:
+            drop()
+            self.dropped += 1
+
+    def take(self) -> T | None:
+        """Take the oldest item; None if there is none."""
+        with self._lock:
+            return self._items.popleft() if self._items else None
 
     def get(self, deadline: Deadline) -> T | None:
         """Take the oldest item, waiting for one until the deadline.
@@ -89,7 +101,6 @@ class BoundedQueue(Generic[T]):
 
         def take() -> bool:
             if self._items:
-                self._changed.wake_all()
                 taken.append(self._items.popleft())
             return bool(taken) or self._closed
 
@@ -98,12 +109,11 @@ class BoundedQueue(Generic[T]):
 
     def take_all(self) -> list[T]:
         """Take all items."""
+        taken: list[T] = []
         with self._lock:
-            self._changed.wake_all()
-            taken: list[T] = []
             while self._items:
                 taken.append(self._items.popleft())
-            return taken
+        return taken
 
     def take_if(self, predicate: Callable[[T], bool]) -> T | None:
         """Take the oldest item if predicate(item) is true; None if not, or if there is none.
@@ -113,30 +123,12 @@ class BoundedQueue(Generic[T]):
         with self._lock:
             if not self._items or not predicate(self._items[0]):
                 return None
-            self._changed.wake_all()
             return self._items.popleft()
-
-    def move_all(self, target: deque[T]) -> None:
-        """Move all items to the end of target.
-
-        An interrupt (Ctrl-C) at the wrong moment leaves one of them in both places, but none in
-        neither.
-        """
-        with self._lock:
-            self._changed.wake_all()
-            # One by one, for the sake of interrupts, and of finalizers that put something.
-            while self._items:
-                target.append(self._items[0])
-                self._items.popleft()
 
     def peek(self) -> T | None:
         """Get the oldest item without taking it, None if there is none."""
         with self._lock:
             return self._items[0] if self._items else None
-
-    def wait_below(self, level: int, deadline: Deadline) -> bool:
-        """Wait until it holds fewer than level items or is closed; False at the deadline."""
-        return self._changed.wait_for(lambda: len(self._items) < level or self._closed, deadline)
 
     def close(self) -> None:
         """Take no more items and wake all that wait; what it holds can still be taken."""

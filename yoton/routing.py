@@ -6,9 +6,9 @@ seen from its source has come before, by another path, and is dropped.
 
 from __future__ import annotations
 
-import enum
 from collections import OrderedDict
 from collections.abc import Hashable
+from typing import NamedTuple
 
 from yoton.package import EVERYONE, Package
 
@@ -17,12 +17,17 @@ from yoton.package import EVERYONE, Package
 MAX_SOURCES = 65536
 
 
-class Verdict(enum.Flag):
+class Verdict(NamedTuple):
     """What to do with a package that arrived."""
 
-    DROP = 0
-    DELIVER = enum.auto()
-    FORWARD = enum.auto()
+    deliver: bool
+    forward: bool
+
+
+DROP = Verdict(deliver=False, forward=False)
+DELIVER = Verdict(deliver=True, forward=False)
+FORWARD = Verdict(deliver=False, forward=True)
+DELIVER_AND_FORWARD = Verdict(deliver=True, forward=True)
 
 
 class Router:
@@ -41,38 +46,51 @@ class Router:
         self._highest_seq: OrderedDict[int, int] = OrderedDict()
         self._lines: dict[int, set[Hashable]] = {}
 
-    def decide(self, package: Package, line: Hashable) -> Verdict:
+    def decide(self, package: Package) -> Verdict:
         """Say whether a package is for this node, for others, for both or for nobody.
 
-        Parameters
-        ----------
-        package : Package
-            What arrived.
-        line : hashable
-            The connection it arrived by.
+        Nothing changes by asking; `remember` has to follow.
         """
         source_id = package.source_id
         if source_id == self._own_id:
-            return Verdict.DROP
-        is_news = package.source_seq > self._highest_seq.get(source_id, 0)
-        if is_news:
-            self._remember(source_id, package.source_seq)
-        if source_id in self._highest_seq:
-            self._lines.setdefault(source_id, set()).add(line)
-        if not is_news:
-            return Verdict.DROP
+            return DROP
+        if package.source_seq <= self._highest_seq.get(source_id, 0):
+            return DROP
         if package.dest_id == EVERYONE:
-            return Verdict.DELIVER | Verdict.FORWARD
+            return DELIVER_AND_FORWARD
         if package.dest_id == self._own_id:
-            return Verdict.DELIVER
-        return Verdict.FORWARD
+            return DELIVER
+        return FORWARD
 
-    def _remember(self, source_id: int, source_seq: int) -> None:
-        self._highest_seq[source_id] = source_seq
-        self._highest_seq.move_to_end(source_id)
-        if len(self._highest_seq) > MAX_SOURCES:
-            oldest, _ = self._highest_seq.popitem(last=False)
-            self._lines.pop(oldest, None)
+    def without_known(self, package: Package) -> Package:
+        """Get a bundle without those of its messages that have come before.
+
+        They may have come by another path, on which they were bundled in another way. One with
+        no news at all is left as it is.
+        """
+        known = self._highest_seq.get(package.source_id, 0)
+        first_seq = package.source_seq - package.count + 1
+        if first_seq <= known < package.source_seq:
+            return package.without_first(known - first_seq + 1)
+        return package
+
+    def remember(self, package: Package, line: Hashable) -> None:
+        """Note that a package has come, by a line. It does no harm to repeat that."""
+        source_id = package.source_id
+        if source_id == self._own_id:
+            return
+        if package.source_seq > self._highest_seq.get(source_id, 0):
+            self._highest_seq[source_id] = package.source_seq
+            self._highest_seq.move_to_end(source_id)
+            if len(self._highest_seq) > MAX_SOURCES:
+                oldest, _ = self._highest_seq.popitem(last=False)
+                self._lines.pop(oldest, None)
+        if source_id in self._highest_seq:
+            lines = self._lines.get(source_id)
+            if lines is None:
+                self._lines[source_id] = {line}
+            else:
+                lines.add(line)
 
     def line_opened(self, peer_id: int, line: Hashable) -> None:
         """Note that a context is at the other end of a new line."""

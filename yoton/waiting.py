@@ -74,6 +74,8 @@ class WaitPoint:
         Call it before the change that they wait for. They cannot look until the lock is free,
         and an interrupt in between then wakes them for nothing, instead of not at all.
         """
+        if not self._parked:
+            return
         for ticket in self._parked:
             with contextlib.suppress(RuntimeError):  # another call that was cut short opened it
                 ticket.release()

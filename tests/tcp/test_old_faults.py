@@ -13,7 +13,7 @@ from yoton.channels import PubChannel, StateChannel, SubChannel
 from yoton.connection.protocol import OTHER_END_CLOSED
 from yoton.events import Event, app, process_events
 from yoton.message_types import MessageType
-from yoton.package import SLOT_CONTEXT
+from yoton.package import SLOT_CONTEXT, Envelope
 
 
 class RawText(MessageType):
@@ -57,14 +57,14 @@ def test_a_context_can_ask_to_have_its_connection_closed(pair):
     asked, asking = pair
     reasons = []
     asked.connections[0].closed.bind(lambda connection, reason: reasons.append(reason))
-    asking.send_package(SLOT_CONTEXT, b"CLOSE_CONNECTION")
+    asking.send_package(Envelope(SLOT_CONTEXT), b"CLOSE_CONNECTION")
     wait_until(lambda: process_events() or reasons)
     assert reasons == [OTHER_END_CLOSED]
     wait_until(lambda: asking.connection_count == 0)
 
 
 def test_a_context_message_that_nobody_knows_is_survived(pair):
-    pair[0].send_package(SLOT_CONTEXT, b"\xffNONSENSE")
+    pair[0].send_package(Envelope(SLOT_CONTEXT), b"\xffNONSENSE")
     pub, sub = PubChannel(pair[0], "x"), SubChannel(pair[1], "x")
     pub.send("fine")
     assert sub.recv(PATIENCE) == "fine"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import gc
+import itertools
 import logging
 import signal
 import subprocess
@@ -42,7 +43,7 @@ from yoton.exceptions import (
     RequestError,
 )
 from yoton.message_types import OBJECT
-from yoton.package import EVERYONE, Package, slot_number
+from yoton.package import EVERYONE, Envelope, Package, slot_number
 
 
 class Calculator(RepChannel):
@@ -108,8 +109,10 @@ class Peer:
         self._packages: list[Package] = []
         self._slot, _ = context.register(self, f"calc.obj.{sends}", f"calc.obj.{receives}")
 
-    def deliver(self, package: Package) -> None:
+    def deliver(self, package: Package, numbers: Iterator[int]) -> bool:
         self._arrived.append(package)
+        next(numbers)
+        return True
 
     def packages_delivered(self) -> None:
         while self._arrived:
@@ -125,7 +128,7 @@ class Peer:
         self._context.unregister(self)
 
     def send(self, data: bytes, dest_id: int, dest_seq: int) -> None:
-        self._context.send_package(self._slot, data, dest_id, dest_seq)
+        self._context.send_package(Envelope(self._slot, dest_id, dest_seq), data)
 
     def expect(self) -> tuple[bytes, int, int]:
         """Wait for the next package: data, dest id, dest seq."""
@@ -287,7 +290,10 @@ def test_small_queues_lose_no_part_of_a_negotiation():
         req = ReqChannel(tight, "calc")
         futures = [req.add(number, 1) for number in range(5)]
         for request_id in range(1, 6):
-            req.deliver(Package(OFFER, 0, 77, request_id, tight.id, CONTROL_SEQ + request_id))
+            req.deliver(
+                Package(OFFER, 0, 77, request_id, tight.id, CONTROL_SEQ + request_id),
+                itertools.count(),
+            )
         req.packages_delivered()
         assert all(future.running() for future in futures)
 
@@ -830,7 +836,7 @@ def test_pyzos_yoton_does_not_get_refusals_that_it_could_take_for_replies(rep, p
 def test_a_request_that_comes_while_the_replier_is_closed_is_refused(rep, pair):
     peer = peer_requester(pair[0])
     rep.close()
-    rep.deliver(Package(b"t", 0, pair[0].id, 1, pair[1].id, 5))
+    rep.deliver(Package(b"t", 0, pair[0].id, 1, pair[1].id, 5), itertools.count())
     rep.packages_delivered()
     data, _, request_id = peer.expect()
     assert request_id == 5
@@ -1165,7 +1171,7 @@ def test_a_replier_that_is_forgotten_ends_its_thread():
         rep = Calculator(context)
         rep.set_mode("thread")
         request = OBJECT.message_to_bytes(("add", (3, 4), {}))
-        rep.deliver(Package(request, 0, 77, 1, context.id, 1))
+        rep.deliver(Package(request, 0, 77, 1, context.id, 1), itertools.count())
         rep.packages_delivered()
         wait_until(lambda: rep.handled)
         return weakref.ref(rep)

@@ -16,12 +16,14 @@ from yoton.clock import Deadline
 from yoton.connection import heartbeat, threaded
 from yoton.connection.framing import encode_package
 from yoton.connection.memory import MemoryStream, memory_stream_pair
+from yoton.connection.outbox import Outbox
 from yoton.connection.protocol import Identity, Protocol, Role, State, contexts_gone_package
+from yoton.connection.streams import read_some
 from yoton.connection.threaded import ThreadedLink, hang_up, shake_hands
 from yoton.exceptions import ConnectFailed
 from yoton.message_types import OBJECT
 from yoton.package import Package
-from yoton.queues import BoundedQueue, Overflow
+from yoton.queues import Overflow
 
 OWN = Identity(1, 10, name="own")
 OTHER = Identity(2, 20, name="other")
@@ -53,9 +55,13 @@ class Owner:
         #: Called when the link closes.
         self.on_closing: Callable[[], object] = lambda: None
 
-    def packages_arrived(self, packages: Sequence[Package]) -> None:
+    def deliver(self, packages: Sequence[Package]) -> bool:
         self.packages += packages
         self.on_packages(packages)
+        return True
+
+    def act(self) -> None:
+        pass
 
     def contexts_gone(self, ids: Sequence[int]) -> None:
         self.gone += ids
@@ -86,7 +92,7 @@ class End:
         self.protocol = protocol
         self.own = own
         self.owner = Owner(timeout)
-        self.outbox: BoundedQueue[Package] = BoundedQueue(100_000, Overflow.DROP_NEW)
+        self.outbox = Outbox(100_000, Overflow.DROP_NEW)
         self.link: ThreadedLink
         # Numbering a package and appending it are one step, as in a context.
         self._numbering = threading.Lock()
@@ -128,7 +134,7 @@ class PlainPeer:
             assert self.stream.wait_writable(PATIENCE)
 
     def read_some(self) -> bytes:
-        data = self.stream.read(PATIENCE)
+        data = read_some(self.stream, PATIENCE)
         assert data is not None, "bytes come"
         self.received += data
         return data
@@ -336,7 +342,7 @@ def test_interrupts_of_a_sender_lose_nothing_and_cut_nothing(harness: Harness) -
 
     def send() -> None:
         while True:
-            own.outbox.wait_below(50, patience())
+            own.outbox.wait_for_room(patience())
             own.put(bytes(40))
             own.link.kick()
 
@@ -418,7 +424,7 @@ def test_what_is_sent_while_the_owner_hears_of_the_end_goes_before_the_goodbye(
     def send_late() -> None:
         own.send(b"late")
         # Time for a send thread that would not wait for this.
-        wait_until(lambda: not len(own.outbox))
+        wait_until(lambda: not own.outbox)
         own.send(b"later")
 
     own.owner.on_closing = send_late
@@ -660,11 +666,10 @@ def test_a_link_can_end_with_what_came_behind_the_handshake(
 
 def test_an_error_of_the_stream_ends_the_link(harness: Harness) -> None:
     class BreakingStream(WrappedStream):
-        def read(self, timeout: float | None) -> bytes | None:
-            data = super().read(timeout)
-            if data == b"break":
+        def read(self, chunks: list[bytes], missing: int = 0) -> None:
+            super().read(chunks, missing)
+            if chunks == [b"break"]:
                 raise ConnectionResetError(104, "reset by peer")
-            return data
 
     own, peer = harness.with_plain_peer(wrap=BreakingStream)
     peer.write(b"break")
@@ -883,7 +888,7 @@ def test_a_peer_that_is_refused_gets_its_answer() -> None:
     with pytest.raises(ConnectFailed, match=r"^Handshake failed\.$") as raised:
         shake_hands(stream, new_protocol(), PATIENCE)
     assert "not a yoton" in str(raised.value.__cause__)
-    assert peer_stream.read(PATIENCE) == b"ERROR: this is Yoton.\r\n"
+    assert read_some(peer_stream, PATIENCE) == b"ERROR: this is Yoton.\r\n"
 
 
 def test_a_peer_that_hangs_up_fails_the_handshake() -> None:
@@ -909,8 +914,8 @@ def test_hanging_up_reads_on_until_the_peer_has_hung_up_as_well() -> None:
     peer_stream.write([b"more"], [])
     hanging_up = threading.Thread(target=hang_up, args=(stream, PATIENCE))
     hanging_up.start()
-    assert peer_stream.read(PATIENCE) == b"answer"
-    assert peer_stream.read(PATIENCE) == b""
+    assert read_some(peer_stream, PATIENCE) == b"answer"
+    assert read_some(peer_stream, PATIENCE) == b""
     assert hanging_up.is_alive()
     peer_stream.close()
     hanging_up.join(PATIENCE)

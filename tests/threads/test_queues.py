@@ -3,7 +3,6 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -77,35 +76,15 @@ def test_close_wakes_all_that_wait(start: Start) -> None:
     assert results == [None] * 3
 
 
-@pytest.mark.parametrize(
-    "make_room",
-    [
-        lambda queue: queue.get(Deadline(0.0)),
-        lambda queue: queue.take_all(),
-        lambda queue: queue.take_if(lambda item: True),
-        lambda queue: queue.move_all(deque()),
-        lambda queue: queue.close(),
-    ],
-    ids=["get", "take_all", "take_if", "move_all", "close"],
-)
-def test_who_waits_for_room_is_woken_by_all_that_makes_room(
-    start: Start, make_room: Callable[[BoundedQueue[int]], object]
-) -> None:
+def test_items_put_together_wake_as_many_as_can_have_one(start: Start) -> None:
     queue = make_queue()
-    queue.put(1)
-    results: list[bool] = []
-    thread = start(lambda: results.append(queue.wait_below(1, Deadline(None))))
-    wait_until(lambda: waiting_threads(queue) == 1)
-    make_room(queue)
-    thread.join(PATIENCE)
-    assert results == [True]
-
-
-def test_waiting_for_room_ends_at_its_deadline() -> None:
-    queue = make_queue()
-    queue.put(1)
-    assert not queue.wait_below(1, Deadline(0.05))
-    assert len(queue) == 1
+    taken: list[int | None] = []
+    getters = [start(lambda: taken.append(queue.get(Deadline(None)))) for _ in range(3)]
+    wait_until(lambda: waiting_threads(queue) == 3)
+    queue.put_all([1, 2, 3])
+    for thread in getters:
+        thread.join(PATIENCE)
+    assert sorted(item for item in taken if item is not None) == [1, 2, 3]
 
 
 @pytest.mark.usefixtures("frequent_switches")
@@ -136,26 +115,6 @@ def test_each_item_arrives_once_and_those_of_a_thread_in_order(start: Start) -> 
             assert of_sender == sorted(of_sender)
 
 
-@pytest.mark.usefixtures("frequent_switches")
-def test_a_slow_taker_holds_a_sender_back_and_loses_nothing(start: Start) -> None:
-    queue = make_queue(4)
-    count = 2000
-
-    def send() -> None:
-        for number in range(count):
-            assert queue.wait_below(4, patience())
-            queue.put(number)
-        queue.close()
-
-    thread = start(send)
-    taken = []
-    while (item := queue.get(patience())) is not None:
-        taken.append(item)
-    thread.join(PATIENCE)
-    assert taken == list(range(count))
-    assert queue.dropped == 0
-
-
 def test_interrupts_of_a_sender_leave_no_taker_asleep(start: Start) -> None:
     queue = make_queue()
     taken = 0
@@ -167,7 +126,6 @@ def test_interrupts_of_a_sender_leave_no_taker_asleep(start: Start) -> None:
 
     def send() -> None:
         while True:
-            queue.wait_below(100, patience())
             queue.put(1)
 
     thread = start(take)
@@ -190,7 +148,7 @@ def test_interrupts_of_a_taker_lose_at_most_what_it_was_taking(start: Start) -> 
     def send() -> None:
         nonlocal sent
         while not is_over:
-            queue.wait_below(100, patience())
+            wait_until(lambda: len(queue) < 100, "those before are taken")
             queue.put(sent)
             sent += 1
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import struct
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import example, given
@@ -21,12 +21,15 @@ from recorded import (
 from yoton.connection.framing import (
     DEFAULT_MAX_DATA_SIZE,
     HEADER_SIZE,
+    MAX_BUNDLE_COUNT,
     FrameDecoder,
+    bundle_size,
+    encode_bundle,
     encode_package,
     encode_signal,
 )
 from yoton.exceptions import RemoteProtocolError
-from yoton.package import SLOT_CONTEXT, SLOT_LINK, Package
+from yoton.package import SLOT_CONTEXT, SLOT_LINK, Bundle, Package
 
 RECORDED = {
     "message": (HELLO_ON_CHAT, Package("héllo".encode(), 0x00000FE15408168F, X_ID, 3)),
@@ -40,7 +43,7 @@ recorded = pytest.mark.parametrize(("data", "package"), RECORDED.values(), ids=R
 MAX_DATA_SIZE = 100
 
 numbers = st.integers(min_value=0, max_value=2**64 - 1)
-packages = st.builds(
+single_packages = st.builds(
     Package,
     data=st.binary(max_size=MAX_DATA_SIZE),
     slot=numbers,
@@ -52,8 +55,34 @@ packages = st.builds(
 )
 
 
+def make_bundle(messages: Sequence[bytes], *fields: int, is_msgpack: bool = False) -> Bundle:
+    return Bundle(b"".join(messages), tuple(map(len, messages)), *fields, is_msgpack=is_msgpack)
+
+
+# With its table none is larger than MAX_DATA_SIZE.
+bundles = st.builds(
+    make_bundle,
+    st.lists(st.binary(min_size=1, max_size=16), min_size=1, max_size=5),
+    numbers,
+    numbers,
+    numbers,
+    is_msgpack=st.booleans(),
+)
+packages = single_packages | bundles
+
+
 def encode(package: Package) -> bytes:
-    return b"".join(encode_package(package))
+    is_bundle = isinstance(package, Bundle)
+    return b"".join(encode_bundle(package) if is_bundle else encode_package(package))
+
+
+def bundle_bytes(count: int, data: bytes, magic: bytes = b"YOTON  B") -> bytes:
+    """Get a bundle as it comes, whether or not its data is right."""
+    return magic + struct.pack("<6Q", 8, X_ID, 2000, 0, count, len(data)) + data
+
+
+def table(*sizes: int) -> bytes:
+    return struct.pack(f"<{len(sizes)}I", *sizes)
 
 
 def cut(data: bytes, places: list[int]) -> Iterator[bytes]:
@@ -121,6 +150,91 @@ def test_objects_in_msgpack_are_marked() -> None:
     assert package.data == b"\xc0"
 
 
+# Bundles
+
+TWO = make_bundle([b"one", b"three"], 8, X_ID, 2000)
+
+
+@pytest.mark.parametrize(
+    ("magic", "is_msgpack"), [(b"YOTON  B", False), (b"YOTON BM", True)], ids=["any", "msgpack"]
+)
+def test_a_bundle_is_a_table_of_sizes_and_the_messages(magic: bytes, is_msgpack: bool) -> None:
+    bundle = make_bundle([b"one", b"three"], 8, X_ID, 2000, is_msgpack=is_msgpack)
+    data = bundle_bytes(2, table(3, 5) + b"onethree", magic)
+    assert encode_bundle(bundle) == (data,)
+    assert len(data) == HEADER_SIZE + bundle_size(bundle)
+    [received] = FrameDecoder().decode(data)
+    assert type(received) is Bundle
+    assert received == bundle
+    assert received.is_msgpack is is_msgpack
+
+
+def test_a_bundle_may_have_so_many_messages() -> None:
+    bundle = make_bundle(MAX_BUNDLE_COUNT * [b"x"], 8, X_ID, 2000)
+    assert FrameDecoder().decode(encode(bundle)) == [bundle]
+
+
+MALFORMED = {
+    "no message": (0, b""),
+    "no message, and data": (0, b"one"),
+    "too many": (MAX_BUNDLE_COUNT + 1, (MAX_BUNDLE_COUNT + 1) * (table(1) + b"x")),
+    "far too many": (2**64 - 1, b"one"),
+    "table longer than the data": (3, table(3, 5)),
+    "table cut off": (2, table(3, 5)[:-1]),
+    "no data": (1, b""),
+    "sizes too small": (2, table(3, 4) + b"onethree"),
+    "sizes too large": (2, table(3, 6) + b"onethree"),
+    "sizes far too large": (2, table(2**32 - 1, 2**32 - 1) + b"onethree"),
+    "only a table": (2, table(3, 5)),
+    "an empty message": (3, table(3, 0, 5) + b"onethree"),
+    "only an empty message": (1, table(0)),
+}
+
+
+@pytest.mark.parametrize(("count", "data"), MALFORMED.values(), ids=MALFORMED)
+@pytest.mark.parametrize("magic", [b"YOTON  B", b"YOTON BM"])
+@pytest.mark.parametrize("chunk_size", [1, 10**6])
+def test_a_malformed_bundle_is_told_after_the_packages_before_it(
+    count: int, data: bytes, magic: bytes, chunk_size: int
+) -> None:
+    stream = encode(TWO) + bundle_bytes(count, data, magic) + HELLO_ON_CHAT
+    decoder = FrameDecoder()
+    chunks = (stream[i : i + chunk_size] for i in range(0, len(stream), chunk_size))
+    assert decode(chunks, decoder) == [TWO]
+    assert isinstance(decoder.failure, RemoteProtocolError)
+    assert "undle" in str(decoder.failure)
+    assert not decoder.is_inside_package
+    assert not decoder._chunks
+
+
+@given(
+    st.integers(min_value=0, max_value=6) | numbers,
+    st.lists(st.integers(min_value=0, max_value=9) | st.integers(0, 2**32 - 1), max_size=6),
+    st.binary(max_size=60),
+)
+@example(2, [3, 5], b"onethree")
+def test_a_bundle_is_read_as_it_was_meant_or_not_at_all(
+    count: int, sizes: list[int], messages: bytes
+) -> None:
+    stream = bundle_bytes(count, table(*sizes) + messages)
+    decoder = FrameDecoder()
+    received = decoder.decode(stream)
+    assert bool(received) is (decoder.failure is None)
+    for bundle in received:
+        assert isinstance(bundle, Bundle)
+        assert bundle.count == count
+        assert encode(bundle) == stream
+        assert all(bundle.messages())
+
+
+def test_the_limit_of_the_size_counts_the_table() -> None:
+    decoder = FrameDecoder(bundle_size(TWO))
+    assert decoder.decode(encode(TWO)) == [TWO]
+    decoder = FrameDecoder(bundle_size(TWO) - 1)
+    assert decoder.decode(encode(TWO)) == []
+    assert "16 bytes announced" in str(decoder.failure)
+
+
 # Reading
 
 
@@ -178,7 +292,7 @@ def test_nothing_is_read_or_held_behind_a_fault(chunk_size: int) -> None:
     chunks = (stream[i : i + chunk_size] for i in range(0, len(stream), chunk_size))
     assert decode(chunks, decoder) == [RECORDED["message"][1]]
     assert decoder.failure is not None
-    assert decoder._chunks == []
+    assert not decoder._chunks
     assert not decoder.is_inside_package
 
 
@@ -215,6 +329,7 @@ def test_announcing_a_size_takes_no_memory(size: int) -> None:
 
 @given(st.lists(st.binary(max_size=300), max_size=20))
 @example([plain_package(b"x" * MAX_DATA_SIZE, 1) + BEAT[:55], bytes(300)])
+@example([bundle_bytes(2, table(3, 5) + b"onethree") + bundle_bytes(2, bytes(100))[:-1], b"x"])
 @example([BEAT[:48] + struct.pack("<Q", MAX_DATA_SIZE), bytes(99), bytes(300)])
 def test_no_bytes_make_it_raise_or_hold_more_than_a_package_and_a_read(
     chunks: list[bytes],
@@ -224,8 +339,8 @@ def test_no_bytes_make_it_raise_or_hold_more_than_a_package_and_a_read(
         decoder.decode(chunk)
         held = sum(map(len, decoder._chunks))
         assert held < HEADER_SIZE + MAX_DATA_SIZE
-        assert decoder.is_inside_package is (held > 0)
-        assert decoder.failure is None or held == 0
+        assert decoder.is_inside_package is (held > 0 or decoder._header is not None)
+        assert decoder.failure is None or not decoder.is_inside_package
 
 
 @given(st.lists(packages, max_size=3), st.binary(min_size=HEADER_SIZE, max_size=200), st.data())
@@ -244,4 +359,60 @@ def test_a_package_that_came_in_many_pieces_is_not_held_on_to() -> None:
     decoder = FrameDecoder()
     stream = encode(Package(bytes(10_000), 8, 1, 1))
     assert len(decode(cut(stream, list(range(0, 10_000, 7))), decoder)) == 1
-    assert decoder._chunks == []
+    assert not decoder._chunks
+
+
+# Reading on
+
+
+def test_the_rest_of_a_large_package_is_asked_for_and_no_more() -> None:
+    decoder = FrameDecoder()
+    size = 2**20
+    stream = encode(Package(bytes(size), 8, 1, 1))
+    assert decoder.missing_size == 0
+    decoder.decode(stream[:HEADER_SIZE])
+    assert decoder.missing_size == size
+    decoder.decode(stream[HEADER_SIZE:9000])
+    assert decoder.missing_size == len(stream) - 9000
+
+
+def test_nothing_is_asked_for_where_packages_are_small() -> None:
+    decoder = FrameDecoder()
+    for byte in 2 * HELLO_ON_CHAT:
+        decoder.decode(bytes([byte]))
+        assert decoder.missing_size == 0
+
+
+@given(st.lists(st.sampled_from([0, 1, 8192, 2**20]), max_size=8))
+def test_a_reader_that_does_as_asked_gets_everything(sizes: list[int]) -> None:
+    sent = [Package(bytes(size), 8, 1, seq) for seq, size in enumerate(sizes, 1)]
+    stream = b"".join(map(encode, sent))
+    decoder = FrameDecoder()
+    received: list[Package] = []
+    start = 0
+    while start < len(stream):
+        size = decoder.missing_size or 5000
+        received += decoder.decode(stream[start : start + size])
+        start += size
+    assert received == sent
+    assert not decoder.is_inside_package
+
+
+@given(
+    st.lists(packages, min_size=1, max_size=4),
+    st.sampled_from([b"", b"\xff" * HEADER_SIZE]),
+    st.data(),
+)
+def test_it_reads_again_from_a_bookmark(
+    sent: list[Package], garbage: bytes, data: st.DataObject
+) -> None:
+    stream = b"".join(map(encode, sent)) + garbage
+    place = data.draw(st.integers(0, len(stream) - len(garbage)))
+    decoder = FrameDecoder(MAX_DATA_SIZE)
+    received = decoder.decode(stream[:place])
+    bookmark = decoder.bookmark
+    for _ in range(2):
+        decoder.bookmark = bookmark
+        assert decoder.failure is None
+        assert received + decoder.decode(stream[place:]) == sent
+        assert (decoder.failure is not None) is bool(garbage)

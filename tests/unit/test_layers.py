@@ -14,11 +14,12 @@ import yoton
 FLOORS = """
 _version clock exceptions hashing
 waiting package address misfit arrays request_line
-queues routing tagged packed client_loop
+queues routing numbering tagged packed client_loop
 message_types clientserver
 
-connection.framing connection.handshake connection.heartbeat connection.streams
-connection.protocol connection.memory connection.writer
+connection.framing connection.handshake connection.heartbeat connection.streams connection.outbox
+connection.protocol connection.memory
+connection.reader connection.writer
 connection.threaded
 
 events.callbacks
@@ -28,7 +29,7 @@ events.signals
 events.timers
 events
 
-connection.base
+burst connection.base
 connection.tcp
 connection
 
@@ -50,6 +51,7 @@ HEIGHT = {
 #: Modules that decide and do nothing: no line, thread, lock or clock.
 PURE = {
     "routing",
+    "numbering",
     "connection.framing",
     "connection.handshake",
     "connection.heartbeat",
@@ -65,6 +67,7 @@ IMPURE = {
     "threading",
     "time",
     "yoton.clock",
+    "yoton.connection.outbox",
     "yoton.connection.streams",
     "yoton.queues",
     "yoton.waiting",

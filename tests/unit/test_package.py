@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yoton import package as package_module
-from yoton.package import EVERYONE, FIRST_CHANNEL_SLOT, UID, Package, slot_number
+from yoton.package import (
+    EVERYONE,
+    FIRST_CHANNEL_SLOT,
+    UID,
+    Bundle,
+    Envelope,
+    Package,
+    slot_number,
+)
 
 # Recorded with the yoton inside Pyzo.
 RECORDED_SLOTS = {
@@ -90,7 +98,7 @@ def test_ids_are_equal_by_value(first: int, second: int) -> None:
 
 def test_a_package_goes_to_everyone_unless_told_otherwise() -> None:
     package = Package(b"data", 8, 9, 1)
-    assert (package.dest_id, package.dest_seq, package.recv_seq) == (EVERYONE, 0, 0)
+    assert (package.dest_id, package.dest_seq) == (EVERYONE, 0)
     assert not package.is_msgpack
 
 
@@ -100,7 +108,6 @@ def test_packages_are_equal_if_they_travel_alike() -> None:
         return Package(**{**fields, "dest_seq": 3, **changes})  # type: ignore[arg-type]
 
     assert make() == make()
-    assert make() == make(recv_seq=7)
     for field in ("slot", "source_id", "source_seq", "dest_id", "dest_seq"):
         assert make() != make(**{field: 1000}), field
     assert make() != make(data=b"other")
@@ -116,3 +123,72 @@ def test_a_package_can_be_changed_and_so_is_no_key() -> None:
 def test_a_package_shows_where_it_goes_and_not_its_data() -> None:
     package = Package(b"secret", 8, 0xA, 1, 0xB, 2)
     assert repr(package) == "Package(6 bytes, slot=0x8, source=0xa:1, dest=0xb:2)"
+
+
+def test_a_package_is_one_message() -> None:
+    package = Package(b"data", 8, 9, 1)
+    assert package.count == 1
+    assert list(package.messages()) == [b"data"]
+    assert list(package.packages()) == [package]
+    assert package.without_first(0) is package
+
+
+def test_an_envelope_is_for_everyone_unless_told_otherwise() -> None:
+    assert Envelope(8) == (8, EVERYONE, 0, False)
+
+
+# Bundles
+
+
+def make_bundle(messages: list[bytes], source_seq: int = 1000, is_msgpack: bool = False) -> Bundle:
+    return Bundle(b"".join(messages), list(map(len, messages)), 8, 9, source_seq, is_msgpack)
+
+
+message_lists = st.lists(st.binary(min_size=1, max_size=9), min_size=1, max_size=9)
+
+
+def test_a_bundle_is_a_package_for_everyone_with_the_number_of_its_last_message() -> None:
+    bundle = make_bundle([b"one", b"three"])
+    assert isinstance(bundle, Package)
+    assert bundle.data == b"onethree"
+    assert (bundle.slot, bundle.source_id, bundle.source_seq) == (8, 9, 1000)
+    assert (bundle.dest_id, bundle.dest_seq, bundle.is_msgpack) == (EVERYONE, 0, False)
+
+
+@given(message_lists, st.booleans())
+def test_a_bundle_comes_apart_into_its_messages(messages: list[bytes], is_msgpack: bool) -> None:
+    bundle = make_bundle(messages, 1000, is_msgpack)
+    assert bundle.count == len(messages)
+    assert list(bundle.messages()) == messages
+    first_seq = 1001 - len(messages)
+    assert list(bundle.packages()) == [
+        Package(data, 8, 9, seq, is_msgpack=is_msgpack)
+        for seq, data in enumerate(messages, first_seq)
+    ]
+
+
+@given(message_lists, st.booleans(), st.data())
+def test_what_is_left_of_a_bundle_has_the_same_numbers(
+    messages: list[bytes], is_msgpack: bool, data: st.DataObject
+) -> None:
+    count = data.draw(st.integers(min_value=0, max_value=len(messages) - 1))
+    bundle = make_bundle(messages, 1000, is_msgpack)
+    rest = bundle.without_first(count)
+    assert list(rest.packages()) == list(bundle.packages())[count:]
+    assert list(bundle.messages()) == messages
+
+
+def test_bundles_are_equal_if_their_messages_are() -> None:
+    bundle = make_bundle([b"one", b"three"])
+    assert bundle == make_bundle([b"one", b"three"])
+    assert bundle == Bundle(b"onethree", (3, 5), 8, 9, 1000)
+    assert bundle != make_bundle([b"onet", b"hree"])
+    assert bundle != make_bundle([b"one", b"three"], 1001)
+    assert bundle != make_bundle([b"one", b"three"], is_msgpack=True)
+    assert make_bundle([b"one"]) != Package(b"one", 8, 9, 1000)
+
+
+def test_a_bundle_shows_how_many_messages_it_has() -> None:
+    assert repr(make_bundle([b"secret", b"secret"], 0xA)) == (
+        "Bundle(2 messages, Package(12 bytes, slot=0x8, source=0x9:10, dest=0x0:0))"
+    )

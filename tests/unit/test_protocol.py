@@ -691,3 +691,28 @@ def test_a_plain_peer_understands_this_end(role: Role) -> None:
     assert peer.received == [(1, b"hi")]
     assert peer.is_closed
     assert protocol.receive_eof() == [PeerClosed()]
+
+
+# Reading again
+
+
+def test_it_understands_again_from_a_bookmark() -> None:
+    protocol = open_protocol(is_extended=True)
+    first = plain_package(b"one", 1)
+    protocol.receive_data(first[:10])
+    bookmark = protocol.bookmark
+    rest = first[10:] + CLOSE
+    events = protocol.receive_data(rest)
+    assert protocol.state is State.PEER_CLOSING
+    protocol.bookmark = bookmark
+    assert protocol.state is State.OPEN
+    assert protocol.receive_data(rest) == events
+    assert protocol.state is State.PEER_CLOSING
+
+
+def test_it_asks_for_the_rest_of_a_large_package() -> None:
+    protocol = open_protocol()
+    data = plain_package(bytes(2**18), 1)
+    assert protocol.missing_size == 0
+    protocol.receive_data(data[:1000])
+    assert protocol.missing_size == len(data) - 1000

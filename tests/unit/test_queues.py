@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
 
 import pytest
@@ -40,12 +39,22 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(item=st.integers())
     def put(self, item: int) -> None:
-        fits = len(self.expected) < self.limit and not self.is_closed
-        assert self.queue.put(item) is fits
-        self.dropped += not fits
-        if self.is_closed or (not fits and self.overflow is Overflow.DROP_NEW):
+        self.expect_put(self.queue.put(item), [item])
+
+    @rule(items=st.lists(st.integers(), max_size=8), as_iterator=st.booleans())
+    def put_all(self, items: list[int], as_iterator: bool) -> None:
+        self.expect_put(self.queue.put_all(iter(items) if as_iterator else items), items)
+
+    def expect_put(self, is_accepted: bool, items: list[int]) -> None:
+        room = 0 if self.is_closed else self.limit - len(self.expected)
+        surplus = max(0, len(items) - room)
+        assert is_accepted is (surplus == 0)
+        self.dropped += surplus
+        if self.is_closed:
             return
-        self.expected = [*self.expected, item][-self.limit :]
+        together = [*self.expected, *items]
+        is_old = self.overflow is Overflow.DROP_OLD
+        self.expected = together[-self.limit :] if is_old else together[: self.limit]
 
     @rule()
     def get(self) -> None:
@@ -69,11 +78,8 @@ class QueueMachine(RuleBasedStateMachine):
         )
 
     @rule()
-    def move_all(self) -> None:
-        target = deque([-1])
-        self.queue.move_all(target)
-        assert list(target) == [-1, *self.expected]
-        self.expected = []
+    def take(self) -> None:
+        assert self.queue.take() == (self.expected.pop(0) if self.expected else None)
 
     @rule()
     def close(self) -> None:
@@ -86,9 +92,6 @@ class QueueMachine(RuleBasedStateMachine):
         assert (len(self.queue), self.queue.peek()) == (len(self.expected), first)
         assert self.queue.dropped == self.dropped
         assert self.queue.is_closed is self.is_closed
-        for level in range(self.limit + 1):
-            is_below = len(self.expected) < level or self.is_closed
-            assert self.queue.wait_below(level, NOW) is is_below
 
 
 TestQueue = QueueMachine.TestCase
@@ -134,18 +137,18 @@ uses = pytest.mark.parametrize(
     "use",
     [
         lambda queue, target: queue.put(3),
+        lambda queue, target: queue.put_all([3, 4, 5]),
+        lambda queue, target: target.append(queue.take()),
         lambda queue, target: target.append(queue.get(NOW)),
         lambda queue, target: target.extend(queue.take_all()),
         lambda queue, target: target.append(queue.take_if(lambda item: True)),
-        lambda queue, target: queue.move_all(target),
         lambda queue, target: queue.peek(),
-        lambda queue, target: queue.wait_below(1, NOW),
         lambda queue, target: queue.close(),
     ],
-    ids=["put", "get", "take_all", "take_if", "move_all", "peek", "wait_below", "close"],
+    ids=["put", "put_all", "take", "get", "take_all", "take_if", "peek", "close"],
 )
 
-Use = Callable[[BoundedQueue[int], "deque[int]"], object]
+Use = Callable[[BoundedQueue[int], list[int]], object]
 
 
 def is_held(queue: BoundedQueue[int]) -> bool:
@@ -159,7 +162,7 @@ def test_an_interrupt_at_any_moment_leaves_the_queue_usable(use: Use) -> None:
     while not is_over:
         moment += 1
         queue = filled_queue(1, 2)
-        is_over = not is_interrupted(lambda queue=queue: use(queue, deque()), moment)
+        is_over = not is_interrupted(lambda queue=queue: use(queue, []), moment)
         assert not is_held(queue)
         assert queue.put(4) is not queue.is_closed
         assert queue.is_closed or queue.take_all()[-1] == 4
@@ -172,7 +175,7 @@ def test_what_a_finalizer_puts_at_any_moment_is_not_lost_and_wakes(use: Use) -> 
     is_over = False
     while not is_over:
         moment += 1
-        queue, target = filled_queue(1, 2), deque[int]()
+        queue, target = filled_queue(1, 2), list[int]()
         waiting = threading.Lock()
         waiting.acquire()
         queue._changed._parked.append(waiting)
@@ -189,13 +192,30 @@ def test_what_a_finalizer_puts_at_any_moment_is_not_lost_and_wakes(use: Use) -> 
     assert moment > 1
 
 
-def test_moving_loses_nothing_when_interrupted() -> None:
+def test_items_put_together_are_all_in_or_none_when_interrupted() -> None:
     moment = 0
     is_over = False
     while not is_over:
         moment += 1
-        queue, target = filled_queue(1, 2, 3), deque[int]()
-        is_over = not is_interrupted(lambda q=queue, t=target: q.move_all(t), moment)
-        moved, left = list(target), queue.take_all()
-        assert [*moved, *left] == [1, 2, 3] or [*moved[:-1], *left] == [1, 2, 3]
+        queue = filled_queue(1)
+        is_over = not is_interrupted(lambda queue=queue: queue.put_all([2, 3, 4]), moment)
+        assert queue.take_all() in ([1], [1, 2, 3, 4])
+    assert moment > 1
+
+
+@pytest.mark.parametrize("overflow", Overflow)
+def test_a_queue_that_was_interrupted_while_full_keeps_its_limit(overflow: Overflow) -> None:
+    moment = 0
+    is_over = False
+    while not is_over:
+        moment += 1
+        queue = make_queue(3, overflow)
+        queue.put_all([1, 2])
+        is_over = not is_interrupted(lambda queue=queue: queue.put_all([3, 4, 5]), moment)
+        queue.put(6)
+        queue.put(7)
+        kept = queue.take_all()
+        assert len(kept) == 3
+        assert kept == sorted(kept)
+        assert kept[-2:] == [6, 7] if overflow is Overflow.DROP_OLD else kept[:2] == [1, 2]
     assert moment > 1

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from yoton import routing
-from yoton.package import EVERYONE, Package
-from yoton.routing import Router, Verdict
+from yoton.package import EVERYONE, Bundle, Package
+from yoton.routing import DELIVER, DELIVER_AND_FORWARD, DROP, FORWARD, Router, Verdict
 
 OWN = 1
 ALICE, BOB, CAROL = 11, 12, 13
-FOR_ALL = Verdict.DELIVER | Verdict.FORWARD
+FOR_ALL = DELIVER_AND_FORWARD
 
 
 @pytest.fixture
@@ -22,47 +24,64 @@ def package(source_id: int, source_seq: int, dest_id: int = EVERYONE) -> Package
     return Package(b"data", 8, source_id, source_seq, dest_id)
 
 
+def arrive(router: Router, package: Package, line: Hashable) -> Verdict:
+    """Do what a node does with a package that comes by a line."""
+    verdict = router.decide(package)
+    router.remember(package, line)
+    return verdict
+
+
 # Where to
 
 
 def test_a_package_for_everyone_is_delivered_and_forwarded(router: Router) -> None:
-    assert router.decide(package(ALICE, 1), "line") == FOR_ALL
+    assert arrive(router, package(ALICE, 1), "line") == FOR_ALL
 
 
 def test_a_package_for_this_context_goes_no_further(router: Router) -> None:
-    assert router.decide(package(ALICE, 1, OWN), "line") == Verdict.DELIVER
+    assert arrive(router, package(ALICE, 1, OWN), "line") == DELIVER
 
 
 def test_a_package_for_another_context_is_only_passed_on(router: Router) -> None:
-    assert router.decide(package(ALICE, 1, BOB), "line") == Verdict.FORWARD
+    assert arrive(router, package(ALICE, 1, BOB), "line") == FORWARD
 
 
 def test_a_package_of_this_context_that_comes_back_is_dropped(router: Router) -> None:
     for dest_id in (EVERYONE, OWN, BOB):
-        assert router.decide(package(OWN, 1, dest_id), "line") == Verdict.DROP
+        assert arrive(router, package(OWN, 1, dest_id), "line") == DROP
+    assert router.line_closed("line") == set()
 
 
 # Once
 
 
 def test_a_package_that_came_before_is_dropped(router: Router) -> None:
-    assert router.decide(package(ALICE, 5), "one line") == FOR_ALL
+    assert arrive(router, package(ALICE, 5), "one line") == FOR_ALL
     for seq in (5, 4, 1):
-        assert router.decide(package(ALICE, seq), "other line") == Verdict.DROP
+        assert arrive(router, package(ALICE, seq), "other line") == DROP
+
+
+def test_asking_twice_changes_nothing_and_neither_does_remembering_twice(router: Router) -> None:
+    assert router.decide(package(ALICE, 5)) == router.decide(package(ALICE, 5)) == FOR_ALL
+    for _ in range(2):
+        router.remember(package(ALICE, 5), "line")
+    assert router.decide(package(ALICE, 5)) == DROP
+    assert router.decide(package(ALICE, 6)) == FOR_ALL
+    assert router.line_closed("line") == {ALICE}
 
 
 def test_gaps_in_the_numbers_are_fine(router: Router) -> None:
     for seq in (1, 7, 2**64 - 1):
-        assert router.decide(package(ALICE, seq), "line") == FOR_ALL
+        assert arrive(router, package(ALICE, seq), "line") == FOR_ALL
 
 
 def test_each_source_has_its_own_numbers(router: Router) -> None:
-    assert router.decide(package(ALICE, 5), "line") == FOR_ALL
-    assert router.decide(package(BOB, 1), "line") == FOR_ALL
+    assert arrive(router, package(ALICE, 5), "line") == FOR_ALL
+    assert arrive(router, package(BOB, 1), "line") == FOR_ALL
 
 
 def test_a_package_with_the_number_zero_is_dropped_and_not_remembered(router: Router) -> None:
-    assert router.decide(package(ALICE, 0), "line") == Verdict.DROP
+    assert arrive(router, package(ALICE, 0), "line") == DROP
     assert not router.source_gone(ALICE, "line")
 
 
@@ -73,11 +92,74 @@ def test_what_gets_through_has_growing_numbers_per_source(
     router = Router(OWN)
     let_through: dict[int, list[int]] = {ALICE: [0], BOB: [0]}
     for source_id, seq, line in arrivals:
-        verdict = router.decide(package(source_id, seq), line)
+        verdict = arrive(router, package(source_id, seq), line)
         is_news = seq > let_through[source_id][-1]
-        assert verdict == (FOR_ALL if is_news else Verdict.DROP)
+        assert verdict == (FOR_ALL if is_news else DROP)
         if is_news:
             let_through[source_id].append(seq)
+
+
+# Bundles
+
+
+def bundle(source_id: int, first_seq: int, last_seq: int) -> Bundle:
+    count = last_seq - first_seq + 1
+    # Each message says its number.
+    data = bytes(seq % 256 for seq in range(first_seq, last_seq + 1))
+    return Bundle(data, [1] * count, 8, source_id, last_seq)
+
+
+def test_a_bundle_of_news_is_left_as_it_is(router: Router) -> None:
+    arrive(router, package(ALICE, 5), "line")
+    arrive(router, package(BOB, 50), "line")
+    for news in (bundle(ALICE, 6, 9), bundle(ALICE, 8, 9), bundle(CAROL, 1, 9)):
+        assert router.without_known(news) is news
+
+
+def test_what_came_before_is_taken_out_of_a_bundle(router: Router) -> None:
+    arrive(router, package(ALICE, 5), "line")
+    assert router.without_known(bundle(ALICE, 5, 7)) == bundle(ALICE, 6, 7)
+    assert router.without_known(bundle(ALICE, 1, 6)) == bundle(ALICE, 6, 6)
+
+
+def test_a_bundle_without_news_is_left_as_it_is_and_dropped(router: Router) -> None:
+    arrive(router, package(ALICE, 5), "line")
+    for old in (bundle(ALICE, 3, 5), bundle(ALICE, 1, 4), bundle(ALICE, 5, 5)):
+        assert router.without_known(old) is old
+        assert arrive(router, old, "line") == DROP
+
+
+def test_a_single_package_is_left_as_it_is(router: Router) -> None:
+    arrive(router, package(ALICE, 5), "line")
+    for seq in (4, 5, 6):
+        single = package(ALICE, seq)
+        assert router.without_known(single) is single
+
+
+def test_a_bundle_that_claims_numbers_below_the_first_loses_those_messages(router: Router) -> None:
+    claim = Bundle(b"abcde", [1] * 5, 8, ALICE, 2)
+    assert [single.source_seq for single in router.without_known(claim).packages()] == [1, 2]
+    assert arrive(router, Bundle(b"abcde", [1] * 5, 8, ALICE, 0), "line") == DROP
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(1, 5), st.booleans()), max_size=12))
+def test_each_message_gets_through_once_however_it_is_bundled(
+    arrivals: list[tuple[int, int, bool]],
+) -> None:
+    router = Router(OWN)
+    highest = 0
+    for first_seq, count, is_bundle in arrivals:
+        last_seq = first_seq + count - 1
+        arrival: Package = package(ALICE, last_seq)
+        if is_bundle and first_seq:
+            arrival = bundle(ALICE, first_seq, last_seq)
+        rest = router.without_known(arrival)
+        is_news = last_seq > highest
+        expected = [p.source_seq for p in arrival.packages() if p.source_seq > highest]
+        assert arrive(router, rest, "line") == (FOR_ALL if is_news else DROP)
+        if is_news:
+            assert [p.source_seq for p in rest.packages()] == expected
+            highest = last_seq
 
 
 # Who is behind which line
@@ -98,23 +180,23 @@ def test_a_peer_with_a_second_line_stays(router: Router) -> None:
 
 def test_all_that_were_heard_over_a_line_are_gone_with_it(router: Router) -> None:
     router.line_opened(ALICE, "line")
-    router.decide(package(ALICE, 1), "line")
-    router.decide(package(BOB, 1), "line")
-    router.decide(package(CAROL, 1), "other line")
+    arrive(router, package(ALICE, 1), "line")
+    arrive(router, package(BOB, 1), "line")
+    arrive(router, package(CAROL, 1), "other line")
     assert router.line_closed("line") == {ALICE, BOB}
 
 
 def test_a_package_that_came_before_still_shows_another_way(router: Router) -> None:
-    router.decide(package(ALICE, 1), "line")
-    router.decide(package(ALICE, 1), "other line")
+    arrive(router, package(ALICE, 1), "line")
+    arrive(router, package(ALICE, 1), "other line")
     assert router.line_closed("line") == set()
 
 
 def test_a_context_that_a_peer_reports_gone_is_gone_unless_another_line_leads_to_it(
     router: Router,
 ) -> None:
-    router.decide(package(ALICE, 1), "line")
-    router.decide(package(ALICE, 1), "other line")
+    arrive(router, package(ALICE, 1), "line")
+    arrive(router, package(ALICE, 1), "other line")
     assert not router.source_gone(ALICE, "line")
     assert not router.source_gone(ALICE, "unknown line")
     assert router.source_gone(ALICE, "other line")
@@ -123,10 +205,10 @@ def test_a_context_that_a_peer_reports_gone_is_gone_unless_another_line_leads_to
 
 
 def test_a_context_that_comes_back_goes_on_with_its_numbers(router: Router) -> None:
-    router.decide(package(ALICE, 5), "line")
+    arrive(router, package(ALICE, 5), "line")
     assert router.line_closed("line") == {ALICE}
-    assert router.decide(package(ALICE, 5), "new line") == Verdict.DROP
-    assert router.decide(package(ALICE, 6), "new line") == FOR_ALL
+    assert arrive(router, package(ALICE, 5), "new line") == DROP
+    assert arrive(router, package(ALICE, 6), "new line") == FOR_ALL
     assert router.line_closed("new line") == {ALICE}
 
 
@@ -137,13 +219,13 @@ def test_sources_are_forgotten_that_were_silent_longest(
     router: Router, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routing, "MAX_SOURCES", 2)
-    router.decide(package(ALICE, 5), "line")
-    router.decide(package(BOB, 5), "line")
-    router.decide(package(ALICE, 6), "line")
-    router.decide(package(CAROL, 5), "line")
-    assert router.decide(package(ALICE, 6), "line") == Verdict.DROP
-    assert router.decide(package(CAROL, 5), "line") == Verdict.DROP
-    assert router.decide(package(BOB, 5), "line") == FOR_ALL
+    arrive(router, package(ALICE, 5), "line")
+    arrive(router, package(BOB, 5), "line")
+    arrive(router, package(ALICE, 6), "line")
+    arrive(router, package(CAROL, 5), "line")
+    assert arrive(router, package(ALICE, 6), "line") == DROP
+    assert arrive(router, package(CAROL, 5), "line") == DROP
+    assert arrive(router, package(BOB, 5), "line") == FOR_ALL
 
 
 def test_invented_sources_take_a_bounded_amount_of_memory(
@@ -151,6 +233,6 @@ def test_invented_sources_take_a_bounded_amount_of_memory(
 ) -> None:
     monkeypatch.setattr(routing, "MAX_SOURCES", 3)
     for source_id in range(100, 200):
-        router.decide(package(source_id, 1), "line")
-        router.decide(package(source_id, 0), "line")
+        arrive(router, package(source_id, 1), "line")
+        arrive(router, package(source_id, 0), "line")
     assert len(router.line_closed("line")) == 3

@@ -126,4 +126,4 @@ def test_receivers_that_are_made_up_take_a_bounded_amount_of_memory() -> None:
     hold = SenderHold()
     for receiver_id in range(sync._MAX_FULL_RECEIVERS + 10):
         hold.hear(receiver_id, FULL, 0.0)
-    assert len(hold._full_receivers) == sync._MAX_FULL_RECEIVERS
+    assert len(hold.full_receivers) == sync._MAX_FULL_RECEIVERS

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Sequence
 
@@ -11,11 +12,12 @@ from recorded import BEAT, CLOSE
 
 from yoton.clock import Deadline
 from yoton.connection import writer as writer_module
-from yoton.connection.framing import FrameDecoder, encode_package
+from yoton.connection.framing import FrameDecoder, encode_bundle, encode_package
+from yoton.connection.outbox import Outbox
 from yoton.connection.streams import MAX_PIECES
-from yoton.connection.writer import Writer
-from yoton.package import Package
-from yoton.queues import BoundedQueue, Overflow
+from yoton.connection.writer import _BATCH_SIZE, Writer
+from yoton.package import Bundle, Package
+from yoton.queues import Overflow
 
 NOW = Deadline(0.0)
 
@@ -59,18 +61,25 @@ class Line:
 
     def __init__(self, room: int = 2**40, at_a_time: int = 2**40) -> None:
         self.stream = FakeStream(room, at_a_time)
-        self.outbox: BoundedQueue[Package] = BoundedQueue(10_000, Overflow.DROP_OLD)
+        self.outbox = Outbox(10_000, Overflow.DROP_OLD)
         self.writer = Writer(self.stream, self.outbox, self.encode)  # type: ignore[arg-type]
         self.unreadable: set[int] = set()
         self.sent: list[Package] = []
 
     def encode(self, package: Package) -> Sequence[bytes]:
-        return () if package.source_seq in self.unreadable else encode_package(package)
+        if package.source_seq in self.unreadable:
+            return ()
+        return encode_bundle(package) if isinstance(package, Bundle) else encode_package(package)
 
     def send(self, *sizes: int) -> None:
         for size in sizes:
             self.sent.append(Package(bytes(size), 8, 9, len(self.sent) + 1))
             self.outbox.put(self.sent[-1])
+
+    def send_bundle(self, *sizes: int) -> None:
+        seq = sum(package.count for package in self.sent) + len(sizes)
+        self.sent.append(Bundle(bytes(sum(sizes)), sizes, 8, 9, seq))
+        self.outbox.put(self.sent[-1])
 
 
 @pytest.fixture
@@ -154,6 +163,31 @@ def test_a_burst_goes_out_in_few_calls(line: Line, monkeypatch: pytest.MonkeyPat
     assert line.writer.write_pending()
     assert line.stream.packages() == line.sent
     assert line.stream.calls == 10
+
+
+def test_a_batch_is_bounded_by_bytes() -> None:
+    """The limit of the outbox keeps counting what is left in it."""
+    line = Line(room=0)
+    size = 8000
+    per_batch = math.ceil(_BATCH_SIZE / size)
+    line.send(*2 * per_batch * [size])
+    assert not line.writer.write_pending()
+    assert line.outbox.count == per_batch
+    line.stream.room = 2**40
+    assert line.writer.write_pending()
+    assert line.stream.packages() == line.sent
+    # The first write found no room.
+    assert line.stream.calls == 3
+
+
+def test_a_package_larger_than_a_batch_goes_by_itself() -> None:
+    line = Line(room=0)
+    line.send(3 * _BATCH_SIZE, 1)
+    assert not line.writer.write_pending()
+    assert line.outbox.count == 1
+    line.stream.room = 2**40
+    assert line.writer.write_pending()
+    assert line.stream.packages() == line.sent
 
 
 def test_more_pieces_than_one_call_may_have_are_parted(
@@ -344,6 +378,18 @@ def test_the_packages_that_are_left_are_counted_with_all_of_a_batch(room: int) -
     line.writer.write_pending()
     line.send(1)
     assert line.writer.stop() == 4
+
+
+@pytest.mark.parametrize("room", [None, 0, 57, 100])
+def test_the_messages_in_bundles_are_counted_at_the_end(room: int | None) -> None:
+    """Nothing was written yet, or the stream took nothing, or a part of the batch."""
+    line = Line(room=room or 0)
+    line.send(1)
+    line.send_bundle(1, 1, 1)
+    if room is not None:
+        line.writer.write_pending()
+    line.send_bundle(1, 1)
+    assert line.writer.stop() == 6
 
 
 def test_a_signal_that_is_left_is_no_package() -> None:

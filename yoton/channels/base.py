@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from yoton.context import Context
 from yoton.events import Event, Signal, app
 from yoton.exceptions import ArgumentError, ChannelClosed, EncodeError
 from yoton.message_types import MSGPACK_AVAILABLE, TEXT, MessageType, ObjectMessageType
-from yoton.package import EVERYONE, Package
+from yoton.package import EVERYONE, Envelope, Package
+from yoton.queues import BoundedQueue
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +62,8 @@ class BaseChannel:
         type_name = message_type.message_type_name()
         self._slot_outgoing = f"{slot_base}.{type_name}.{self._pattern_out}"
         self._slot_incoming = f"{slot_base}.{type_name}.{self._pattern_in}"
-        self._inbox = context.new_inbox()
+        # What came, in the form in which the channel keeps it.
+        self._inbox: BoundedQueue[Any] = self._new_inbox()
         self._is_closed = False
         self._has_told_of_drops = False
         self._received = Signal()
@@ -69,6 +72,11 @@ class BaseChannel:
         self._is_announced = False
         self._prepare()
         self._slot_number_out, _ = context.register(self, self._slot_outgoing, self._slot_incoming)
+        self._envelope = Envelope(self._slot_number_out)
+        self._msgpack_envelope = Envelope(self._slot_number_out, is_msgpack=True)
+
+    def _new_inbox(self) -> BoundedQueue[Any]:
+        return BoundedQueue(self._context.queue_limit, self._context.queue_overflow)
 
     def _prepare(self) -> None:
         """Make what a subclass needs before packages may arrive."""
@@ -156,16 +164,13 @@ class BaseChannel:
         is_msgpack: bool = False,
         may_wait: bool = True,
     ) -> None:
+        self._check_open()
+        envelope = Envelope(self._slot_number_out, dest_id, dest_seq, is_msgpack)
+        self._context.send_package(envelope, data, may_wait=may_wait)
+
+    def _check_open(self) -> None:
         if self._is_closed:
             raise ChannelClosed(f"cannot send on {self!r}")
-        self._context.send_package(
-            self._slot_number_out,
-            data,
-            dest_id,
-            dest_seq,
-            is_msgpack=is_msgpack,
-            may_wait=may_wait,
-        )
 
     def _encode(self, message: Any) -> tuple[bytes, bool]:
         """Get the bytes of a message, and whether they are an OBJECT in msgpack."""
@@ -188,14 +193,15 @@ class BaseChannel:
     def abandon(self) -> None:
         """Be closed in a forked child, whatever other threads were doing at the fork."""
         self._is_closed = True
-        self._inbox = self._context.new_inbox()
+        self._inbox = self._new_inbox()
         self._inbox.close()
 
     # What the context calls, see yoton.context.Receiver
 
-    def deliver(self, package: Package) -> None:
-        """Put a package into the inbox; the routing lock is held."""
-        self._inbox.put(package)
+    def deliver(self, package: Package, numbers: Iterator[int]) -> bool:
+        """Put packages into the inbox; the routing lock is held."""
+        self._inbox.put_all(zip(package.packages(), numbers, strict=False))
+        return True
 
     def packages_delivered(self) -> None:
         """Tell the user that messages came."""

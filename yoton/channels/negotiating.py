@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from yoton.channels.base import BaseChannel
 from yoton.channels.negotiation import CONTROL_SEQ, Control, Payload
@@ -12,7 +12,7 @@ from yoton.context import Context
 from yoton.events.callbacks import Callback
 from yoton.events.scheduler import ScheduledCall, scheduler
 from yoton.message_types import OBJECT
-from yoton.package import Package
+from yoton.package import Envelope, Package
 
 
 class Alarm:
@@ -60,14 +60,15 @@ class NegotiatingChannel(BaseChannel):
         self._alarm = Alarm(self._handle_timer)
         # In place of the inbox, which drops what is too much: without its reply, a request
         # would never end. The thread that fills it empties it right afterwards.
-        self._arrived: deque[Package] = deque()
+        self._arrived: deque[tuple[Package, int]] = deque()
 
     def _handle_timer(self) -> None:
         raise NotImplementedError
 
-    def deliver(self, package: Package) -> None:
+    def deliver(self, package: Package, numbers: Iterator[int]) -> bool:
         """Note a package; the routing lock is held."""
-        self._arrived.append(package)
+        self._arrived.extend(zip(package.packages(), numbers, strict=False))
+        return True
 
     def _send_control(self, control: Control) -> None:
         payload = Payload(control.text, is_msgpack=False)
@@ -78,11 +79,5 @@ class NegotiatingChannel(BaseChannel):
         self, payload: Payload, dest_id: int, dest_seq: int, *, may_wait: bool
     ) -> None:
         """Send; also when the channel is closed, so as to finish what has begun."""
-        self._context.send_package(
-            self._slot_number_out,
-            payload.data,
-            dest_id,
-            dest_seq,
-            is_msgpack=payload.is_msgpack,
-            may_wait=may_wait,
-        )
+        envelope = Envelope(self._slot_number_out, dest_id, dest_seq, payload.is_msgpack)
+        self._context.send_package(envelope, payload.data, may_wait=may_wait)

@@ -56,9 +56,11 @@ class PubChannel(BaseChannel):
             The message is over the limit of a context. A ValueError.
         """
         data, is_msgpack = self._encode(message)
-        if self._hold.is_on(monotonic()):
+        if self._hold.full_receivers:
             self._wait_for_receivers()
-        self._send_data(data, is_msgpack=is_msgpack)
+        if self._is_closed:
+            self._check_open()
+        self._context.send_package(self._msgpack_envelope if is_msgpack else self._envelope, data)
 
     def close(self) -> None:
         """Close the channel: it sends nothing more."""
@@ -67,6 +69,7 @@ class PubChannel(BaseChannel):
             self._hold_changed.wake_all()
 
     def _wait_for_receivers(self) -> None:
+        self._context.await_answer()
         self._hold_changed.wait_for(
             lambda: self._is_closed or not self._hold.is_on(monotonic()), Deadline(HOLD_TIMEOUT)
         )
@@ -75,7 +78,7 @@ class PubChannel(BaseChannel):
         """Note what subscribers in sync mode say."""
         with self._hold_lock:  # the lock of the inbox comes second
             self._hold_changed.wake_all()
-            for package in self._inbox.take_all():
+            for package, _ in self._inbox.take_all():
                 self._hold.hear(package.source_id, package.data, monotonic())
 
     def contexts_gone(self, ids: set[int]) -> None:
@@ -107,6 +110,7 @@ class SubChannel(BaseChannel):
         # Guards the word.
         self._sync_lock = threading.RLock()
         self._word: ReceiverWord | None = None
+        self._sync_changed = WaitPoint(self._sync_lock)
         # Messages with a receive number below this one are selected; see select_sub_channel.
         self._selected_below = 0
 
@@ -115,10 +119,11 @@ class SubChannel(BaseChannel):
 
     def __next__(self) -> Any:
         """Get the next pending message; StopIteration if there is none."""
-        package = self._next_package(Deadline(0.0))
-        if package is None:
+        self._look_at_sync()
+        message = self._inbox.take()
+        if message is None:
             raise StopIteration
-        return self._decode(package)
+        return self._message_type.message_from_bytes(message[0])
 
     def next(self) -> Any:
         """Get the next pending message; StopIteration if there is none."""
@@ -145,10 +150,9 @@ class SubChannel(BaseChannel):
         ArgumentError
             block is something else. A ValueError.
         """
-        package = self._next_package(_deadline(block))
-        if package is None:
-            return self._message_type.message_from_bytes(b"")
-        return self._decode(package)
+        self._look_at_sync()
+        message = self._inbox.take() or self._wait_for_message(_deadline(block))
+        return self._message_type.message_from_bytes(message[0] if message else b"")
 
     def recv_all(self) -> list[Any]:
         """Receive all pending messages; does not wait, and the list may be empty.
@@ -173,8 +177,8 @@ class SubChannel(BaseChannel):
         """
         limit = self._selected_below
         messages = []
-        while package := self._inbox.take_if(lambda package: package.recv_seq < limit):
-            messages.append(self._decode(package))
+        while message := self._inbox.take_if(lambda message: message[1] < limit):
+            messages.append(self._message_type.message_from_bytes(message[0]))
         # Once they are taken: the senders may wait for that, and then nothing comes to tell.
         self._look_at_sync()
         return messages
@@ -189,24 +193,51 @@ class SubChannel(BaseChannel):
             messages are pending here.
         """
         with self._sync_lock:
+            self._sync_changed.wake_all()
             was_full = self._word is not None and self._word.is_full
             self._word = ReceiverWord() if value else None
         if was_full and not value:
             self._send_data(OK, may_wait=False)
 
+    def deliver(self, package: Package, numbers: Iterator[int]) -> bool:
+        """Put messages into the inbox; the routing lock is held."""
+        is_complete = self._inbox.put_all(zip(package.messages(), numbers, strict=False))
+        return not is_complete or self._word is not None or self._received.has_handlers
+
     def packages_delivered(self) -> None:
         """Tell the senders whether to wait, and the user that messages came."""
         self._look_at_sync()
         super().packages_delivered()
+        if self._word is not None:
+            self._wait_for_room()
 
-    def _next_package(self, deadline: Deadline) -> Package | None:
-        self._look_at_sync()
-        return self._inbox.get(deadline)
+    def _wait_for_room(self) -> None:
+        """Let the connection wait, as senders may go on until they hear that it is full here."""
+        level = self._context.queue_limit // 2
+        self._sync_changed.wait_for(
+            lambda: len(self._inbox) <= level or self._word is None or self._is_closed,
+            Deadline(HOLD_TIMEOUT),
+        )
+
+    def _wait_for_message(self, deadline: Deadline) -> tuple[bytes, int] | None:
+        self._context.await_answer()
+        self._context.lead(self._has_message, deadline)
+        return self._inbox.take() or self._inbox.get(deadline)
+
+    def close(self) -> None:
+        """Close the channel: it gets nothing more; what has come can still be received."""
+        super().close()
+        with self._sync_lock:
+            self._sync_changed.wake_all()
+
+    def _has_message(self) -> bool:
+        return len(self._inbox) > 0
 
     def _look_at_sync(self) -> None:
         if self._word is None:
             return
         with self._sync_lock:
+            self._sync_changed.wake_all()
             word = self._word.look(len(self._inbox), monotonic()) if self._word else None
         if word is not None and not self._is_closed:
             self._send_data(word, may_wait=False)
@@ -243,8 +274,8 @@ def select_sub_channel(*channels: SubChannel) -> SubChannel | None:
     for channel in channels:
         channel._look_at_sync()
     # Asked before looking at the channels: what comes while they are looked at is not selected.
-    limit = context.last_recv_seq + 1
-    firsts = [(first.recv_seq, channel) for channel in channels if (first := channel._inbox.peek())]
+    limit = context.next_recv_number()
+    firsts = [(first[1], channel) for channel in channels if (first := channel._inbox.peek())]
     firsts.sort(key=lambda pair: pair[0])
     if not firsts:
         return None

@@ -168,7 +168,7 @@ class ReqChannel(NegotiatingChannel):
         """Find out what to do about the packages that were noted; the lock is held."""
         actions: list[Action[Future]] = []
         while self._arrived:
-            package = self._arrived.popleft()
+            package, _ = self._arrived.popleft()
             actions += self._requester.receive(package.source_id, package.dest_seq, package.data)
         for action in actions:
             # In the same step, so that a future is cancelled or running, never both.
@@ -388,7 +388,7 @@ class RepChannel(NegotiatingChannel):
         """Receive the packages that were noted, and get what is too much; the lock is held."""
         surplus = []
         while self._arrived:
-            package = self._arrived.popleft()
+            package, _ = self._arrived.popleft()
             request = self._replier.receive(package.source_id, package.dest_seq, package.data)
             if request is not None:
                 surplus.append(request)

@@ -140,27 +140,27 @@ class StateChannel(BaseChannel):
     def packages_delivered(self) -> None:
         """Take over the states that came, if they are newer."""
         is_changed = False
-        for package in self._inbox.take_all():
+        for package, number in self._inbox.take_all():
             try:
                 state = self._decode(package)
             except DecodeError as error:
                 logger.error("%r: a state that cannot be read was ignored: %s", self, error)
             else:
-                is_changed |= self._take_over(state, package)
+                is_changed |= self._take_over(state, package, number)
         if is_changed:
             super().packages_delivered()
 
-    def _take_over(self, state: Any, package: Package) -> bool:
+    def _take_over(self, state: Any, package: Package, recv_seq: int) -> bool:
         version = Version.from_dest_seq(package.dest_seq)
         with self._state_lock:
             if package.dest_seq == 0:
                 # The sender knows of no versions: the last one wins.
-                if package.recv_seq < self._last_recv_seq:
+                if recv_seq < self._last_recv_seq:
                     return False
                 version = self._version.next(package.source_id, time.time())
             elif version <= self._version:
                 return False
-            self._last_recv_seq = package.recv_seq
+            self._last_recv_seq = recv_seq
             self._version = version
             self._data, self._state = package.data, state
             return True

@@ -54,26 +54,32 @@ class ReceiverWord:
 
 
 class SenderHold:
-    """Knows whether some receiver wants the sender to wait."""
+    """Knows whether some receiver wants the sender to wait.
+
+    Attributes
+    ----------
+    full_receivers : set of int
+        Ids of the contexts whose last word was "full".
+    """
 
     def __init__(self) -> None:
-        self._full_receivers: set[int] = set()
+        self.full_receivers: set[int] = set()
         self._last_full = 0.0
 
     def hear(self, receiver_id: int, word: bytes, now: float) -> None:
         """Note what a receiver said; anything but "full" means that it has room."""
         if word != FULL:
-            self._full_receivers.discard(receiver_id)
-        elif len(self._full_receivers) < _MAX_FULL_RECEIVERS:
-            self._full_receivers.add(receiver_id)
+            self.full_receivers.discard(receiver_id)
+        elif len(self.full_receivers) < _MAX_FULL_RECEIVERS:
+            self.full_receivers.add(receiver_id)
             self._last_full = now
 
     def forget(self, receiver_ids: Iterable[int]) -> None:
         """Note that receivers are gone."""
-        self._full_receivers.difference_update(receiver_ids)
+        self.full_receivers.difference_update(receiver_ids)
 
     def is_on(self, now: float) -> bool:
         """Tell whether to wait."""
-        if self._full_receivers and now >= self._last_full + FULL_LIFETIME:
-            self._full_receivers.clear()
-        return bool(self._full_receivers)
+        if self.full_receivers and now >= self._last_full + FULL_LIFETIME:
+            self.full_receivers.clear()
+        return bool(self.full_receivers)

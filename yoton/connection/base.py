@@ -6,29 +6,25 @@ import enum
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol as Interface
 
 from yoton.address import format_host_port
 from yoton.clock import Deadline
 from yoton.connection.heartbeat import MIN_SILENCE_TIMEOUT
+from yoton.connection.outbox import Outbox
 from yoton.connection.protocol import Event, Identity, Protocol
 from yoton.connection.streams import ByteStream
 from yoton.connection.threaded import CLOSE_TIMEOUT, ThreadedLink
 from yoton.events import Signal
 from yoton.exceptions import ArgumentError, ConnectionClosed, FlushTimeout
 from yoton.package import Package
-from yoton.queues import BoundedQueue
 from yoton.waiting import WaitPoint
 
 logger = logging.getLogger(__name__)
 
 #: Seconds that a close waits: what the link takes at most, and a little for its threads.
 END_TIMEOUT = CLOSE_TIMEOUT + 0.5
-
-#: Packages from which on a sender waits for room, as the peer does not keep up. About what
-#: makes one write to a socket; more would only take memory and delay what holds senders back.
-CONGESTION_LEVEL = 64
 
 CLOSED_ON_COMMAND = "Closed on command."
 CLOSED_ON_PROBLEM = "Closed because of a problem."
@@ -44,8 +40,11 @@ class Node(Interface):
     def own_identity(self) -> Identity:
         """Get what to tell a peer of this context."""
 
-    def new_outbox(self) -> BoundedQueue[Package]:
+    def new_outbox(self) -> Outbox:
         """Make the queue of what a connection has to send."""
+
+    def flush_burst(self) -> None:
+        """Have the context give all that was sent so far to its connections."""
 
     def connection_opened(self, connection: Connection) -> None:
         """Have the context send its packages by this connection from now on."""
@@ -57,8 +56,11 @@ class Node(Interface):
     def log_level(self) -> int:
         """At which level to log what connections do."""
 
-    def packages_arrived(self, packages: Sequence[Package], connection: Connection) -> None:
-        """Route packages that the peer sent."""
+    def deliver(self, packages: Sequence[Package], connection: Connection) -> bool:
+        """Note packages that the peer sent; False if `act` has to follow."""
+
+    def act(self, connection: Connection) -> None:
+        """Act on all that was noted."""
 
     def contexts_gone(self, ids: Sequence[int], connection: Connection) -> None:
         """Take note that some contexts can no longer be reached by way of the peer."""
@@ -247,7 +249,8 @@ class Connection:
             The connection ended before. An OSError.
         """
         deadline = Deadline(timeout)
-        if self._status is Status.WAITING and not len(self._outbox):
+        self._context.flush_burst()
+        if self._status is Status.WAITING and not self._outbox:
             return
         self._status_changed.wait_for(lambda: self._status is not Status.WAITING, deadline)
         link = self._link
@@ -296,11 +299,11 @@ class Connection:
 
     @property
     def is_congested(self) -> bool:
-        """Whether so many packages wait to be sent that senders should wait as well.
+        """Whether so much waits to be sent that senders should wait as well.
 
         Nobody needs to wait for a peer that has not come yet: it does not take anything.
         """
-        return self._status is not Status.WAITING and len(self._outbox) >= CONGESTION_LEVEL
+        return self._outbox.is_congested and self._status is not Status.WAITING
 
     def enqueue(self, package: Package) -> None:
         """Put a package into the outbox; never blocks, `kick` follows.
@@ -318,12 +321,19 @@ class Connection:
         if link is not None:
             link.kick()
 
+    def lead(self, is_satisfied: Callable[[], bool], deadline: Deadline) -> None:
+        """Read in this thread while it waits for something, see `Reader.lead`."""
+        link = self._link
+        if link is not None:
+            link.lead(is_satisfied, deadline)
+
     def wait_for_room(self, deadline: Deadline) -> None:
         """Wait while the outbox is congested, until the deadline."""
-        self._outbox.wait_below(CONGESTION_LEVEL, deadline)
+        self._outbox.wait_for_room(deadline)
 
     def begin_close(self, reason: str) -> None:
         """Begin an orderly end, without waiting for it; see `await_end`."""
+        self._context.flush_burst()
         with self._lock:
             link = self._link
             was_waiting = self._status is Status.WAITING
@@ -393,9 +403,13 @@ class Connection:
 
     # What the link calls
 
-    def packages_arrived(self, packages: Sequence[Package]) -> None:
+    def deliver(self, packages: Sequence[Package]) -> bool:
         """See `LinkOwner`."""
-        self._context.packages_arrived(packages, self)
+        return self._context.deliver(packages, self)
+
+    def act(self) -> None:
+        """See `LinkOwner`."""
+        self._context.act(self)
 
     def contexts_gone(self, ids: Sequence[int]) -> None:
         """See `LinkOwner`."""
@@ -407,6 +421,7 @@ class Connection:
 
     def link_closing(self, reason: str) -> None:
         """See `LinkOwner`."""
+        self._context.flush_burst()
         with self._lock:
             if self._status is Status.CONNECTED:  # it may have ended meanwhile
                 self._status = Status.CLOSING

@@ -2,14 +2,20 @@
 
 All seven fields of the header are unsigned 64-bit numbers, least significant byte first:
 magic, slot, source id, source seq, dest id, dest seq, size of the data.
+
+A bundle has the number of its messages in place of the dest seq, and its data begins with a
+table of their sizes, 4 bytes each.
 """
 
 from __future__ import annotations
 
+import functools
 import struct
+from collections.abc import Sequence
+from typing import TypeAlias
 
 from yoton.exceptions import RemoteProtocolError
-from yoton.package import SLOT_LINK, Package
+from yoton.package import EVERYONE, SLOT_LINK, Bundle, Package
 
 _HEADER = struct.Struct("<7Q")
 HEADER_SIZE = _HEADER.size
@@ -17,6 +23,15 @@ HEADER_SIZE = _HEADER.size
 _MAGIC = int.from_bytes(b"YOTON   ", "little")
 #: Between extended ends: the data is an OBJECT in msgpack.
 _MAGIC_MSGPACK = int.from_bytes(b"YOTON  M", "little")
+#: Between extended ends: a bundle, and one of OBJECTs in msgpack.
+_MAGIC_BUNDLE = int.from_bytes(b"YOTON  B", "little")
+_MAGIC_MSGPACK_BUNDLE = int.from_bytes(b"YOTON BM", "little")
+_MAGICS = (_MAGIC, _MAGIC_MSGPACK, _MAGIC_BUNDLE, _MAGIC_MSGPACK_BUNDLE)
+
+_ENTRY_SIZE = 4
+
+#: Messages that a bundle may have: more save nothing, and each takes memory besides its data.
+MAX_BUNDLE_COUNT = 1024
 
 #: Data that a node accepts in one package, unless it says otherwise: far above what one
 #: message should be, and still what the memory of a small machine can hold.
@@ -24,6 +39,9 @@ DEFAULT_MAX_DATA_SIZE = 2**30
 
 #: From here on joining header and data costs more than writing two pieces in one call.
 _LARGE_DATA = 8192
+
+#: From here on reading one package by itself costs less than copying it out of what was read.
+_DATA_READ_BY_ITSELF = 2**17
 
 LOST_TRACK = "Lost track of the stream."
 
@@ -44,9 +62,40 @@ def encode_package(package: Package) -> tuple[bytes, ...]:
     return (header, package.data)
 
 
+def encode_bundle(bundle: Bundle) -> tuple[bytes, ...]:
+    """Get the bytes of a bundle, for an extended peer."""
+    header = _HEADER.pack(
+        _MAGIC_MSGPACK_BUNDLE if bundle.is_msgpack else _MAGIC_BUNDLE,
+        bundle.slot,
+        bundle.source_id,
+        bundle.source_seq,
+        EVERYONE,
+        bundle.count,
+        bundle_size(bundle),
+    )
+    return (header + _table(bundle.count).pack(*bundle.sizes) + bundle.data,)
+
+
+def bundle_size(bundle: Bundle) -> int:
+    """Get the number of bytes that the data of a bundle takes, with its table."""
+    return bundle.count * _ENTRY_SIZE + len(bundle.data)
+
+
+@functools.lru_cache(MAX_BUNDLE_COUNT)
+def _table(count: int) -> struct.Struct:
+    return struct.Struct(f"<{count}I")
+
+
 def encode_signal(number: int) -> bytes:
     """Get the bytes of a package without data, by which two ends speak of their link."""
     return _HEADER.pack(_MAGIC, SLOT_LINK, 0, number, 0, 0, 0)
+
+
+#: The seven fields of a header.
+_Header: TypeAlias = tuple[int, int, int, int, int, int, int]
+
+#: A place in a stream, see `FrameDecoder.bookmark`.
+Bookmark: TypeAlias = "tuple[_Header | None, tuple[bytes, ...], int, int]"
 
 
 class FrameDecoder:
@@ -67,20 +116,44 @@ class FrameDecoder:
 
     def __init__(self, max_data_size: int = DEFAULT_MAX_DATA_SIZE) -> None:
         self._max_data_size = max_data_size
-        self._chunks: list[bytes] = []
+        # Of the package whose data is not complete.
+        self._header: _Header | None = None
+        # What belongs to the next header, or behind that one, and how much it takes to go on.
+        self._chunks: tuple[bytes, ...] = ()
         self._held = 0
         self._needed = HEADER_SIZE
+        # Whether the package at hand is that large, or else the one before.
+        self._reads_by_itself = False
         self.failure: RemoteProtocolError | None = None
+
+    @property
+    def bookmark(self) -> Bookmark:
+        """Set/get how far it has come, as long as there is no failure."""
+        return self._header, self._chunks, self._held, self._needed
+
+    @bookmark.setter
+    def bookmark(self, bookmark: Bookmark) -> None:
+        self._header, self._chunks, self._held, self._needed = bookmark
+        self.failure = None
 
     @property
     def is_inside_package(self) -> bool:
         """Whether the bytes so far end in the middle of a package."""
-        return self._held > 0
+        return self._held > 0 or self._header is not None
 
     @property
     def announced_size(self) -> int:
         """Bytes of data of the package that is not complete, 0 if its header is not either."""
-        return self._needed - HEADER_SIZE
+        return _size_in(self._header) if self._header else 0
+
+    @property
+    def missing_size(self) -> int:
+        """Bytes to read next, and no more, where large packages come one after the other; else 0.
+
+        That is the rest of a header, or of the data behind it: read in one piece, it need not be
+        copied.
+        """
+        return self._needed - self._held if self._reads_by_itself else 0
 
     def decode(self, data: bytes) -> list[Package]:
         """Add bytes from the stream and get the packages that they complete.
@@ -89,7 +162,7 @@ class FrameDecoder:
         """
         if self.failure is not None:
             return []
-        self._chunks.append(data)
+        self._chunks = (*self._chunks, data)
         self._held += len(data)
         if self._held < self._needed:
             return []
@@ -97,40 +170,60 @@ class FrameDecoder:
 
     def _cut(self, data: bytes) -> list[Package]:
         packages: list[Package] = []
-        start = 0
-        needed = HEADER_SIZE
-        while len(data) - start >= HEADER_SIZE:
-            magic, slot, source_id, source_seq, dest_id, dest_seq, size = _HEADER.unpack_from(
-                data, start
-            )
-            self.failure = self._find_fault(magic, size)
-            if self.failure is not None:
-                start = len(data)
+        header, start, end = self._header, 0, self._needed
+        while end <= len(data):
+            try:
+                if header is None:
+                    header = self._header_at(data, start)
+                    start, end = end, end + _size_in(header)
+                else:
+                    packages.append(_package(header, data[start:end]))
+                    header = None
+                    start, end = end, end + HEADER_SIZE
+            except RemoteProtocolError as failure:
+                self.failure = failure
+                header, start = None, len(data)
                 break
-            needed = HEADER_SIZE + size
-            end = start + needed
-            if len(data) < end:
-                break
-            body = data[start + HEADER_SIZE : end]
-            is_msgpack = magic == _MAGIC_MSGPACK
-            packages.append(
-                Package(body, slot, source_id, source_seq, dest_id, dest_seq, 0, is_msgpack)
-            )
-            start = end
-            needed = HEADER_SIZE
-        self._hold(data[start:], needed)
+        if header is not None or packages:
+            self._reads_by_itself = (
+                _size_in(header) if header else len(packages[-1].data)
+            ) >= _DATA_READ_BY_ITSELF
+        rest = data[start:]
+        self._header, self._chunks = header, (rest,) if rest else ()
+        self._held, self._needed = len(rest), end - start
         return packages
 
-    def _hold(self, rest: bytes, needed: int) -> None:
-        self._chunks = [rest] if rest else []
-        self._held = len(rest)
-        self._needed = needed
-
-    def _find_fault(self, magic: int, size: int) -> RemoteProtocolError | None:
-        if magic not in (_MAGIC, _MAGIC_MSGPACK):
-            return RemoteProtocolError(LOST_TRACK)
+    def _header_at(self, data: bytes, start: int) -> _Header:
+        header: _Header = _HEADER.unpack_from(data, start)
+        if header[0] not in _MAGICS:
+            raise RemoteProtocolError(LOST_TRACK)
+        size = _size_in(header)
         if size > self._max_data_size:
-            return RemoteProtocolError(
+            raise RemoteProtocolError(
                 f"Package of {size} bytes announced, at most {self._max_data_size} are accepted."
             )
-        return None
+        return header
+
+
+def _size_in(header: _Header) -> int:
+    return header[-1]
+
+
+def _package(header: _Header, data: bytes) -> Package:
+    magic, slot, source_id, source_seq, dest_id, dest_seq, _ = header
+    if magic == _MAGIC:
+        return Package(data, slot, source_id, source_seq, dest_id, dest_seq)
+    if magic == _MAGIC_MSGPACK:
+        return Package(data, slot, source_id, source_seq, dest_id, dest_seq, True)
+    sizes, messages = _split_bundle(data, count=dest_seq)
+    return Bundle(messages, sizes, slot, source_id, source_seq, magic == _MAGIC_MSGPACK_BUNDLE)
+
+
+def _split_bundle(data: bytes, count: int) -> tuple[Sequence[int], bytes]:
+    if not 0 < count <= MAX_BUNDLE_COUNT or len(data) < count * _ENTRY_SIZE:
+        raise RemoteProtocolError(f"Bundle of {len(data)} bytes with {count} messages.")
+    table = _table(count)
+    sizes, messages = table.unpack_from(data), data[table.size :]
+    if sum(sizes) != len(messages) or 0 in sizes:
+        raise RemoteProtocolError("The table of a bundle does not fit its messages.")
+    return sizes, messages

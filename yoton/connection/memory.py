@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 
 from yoton.clock import Deadline
+from yoton.connection.streams import READ_SIZE
 from yoton.waiting import WaitPoint
 
 #: Bytes that one direction holds before a write has to wait: as in a small socket buffer.
@@ -37,14 +38,17 @@ class _Pipe:
         self._is_broken = False
         self._changed = WaitPoint(self._lock)
 
-    def read(self, at_most: int, deadline: Deadline) -> bytes | None:
-        if not self._changed.wait_for(lambda: bool(self._buffer) or self._is_ended, deadline):
-            return None
+    def wait_readable(self, deadline: Deadline) -> bool:
+        return self._changed.wait_for(lambda: bool(self._buffer) or self._is_ended, deadline)
+
+    def read(self, chunks: list[bytes], at_most: int) -> None:
         with self._lock:
+            if not self._buffer and not self._is_ended:
+                return
             self._changed.wake_all()
-            data = bytes(self._buffer[:at_most])
-            del self._buffer[:at_most]
-            return data
+            data, rest = bytes(self._buffer[:at_most]), self._buffer[at_most:]
+            chunks.append(data)
+            self._buffer = rest
 
     def write(self, data: bytes, counts: list[int]) -> None:
         with self._lock:
@@ -87,9 +91,13 @@ class MemoryStream:
         self._outgoing = outgoing
         self._local_address = ("memory", next(_port_numbers))
 
-    def read(self, timeout: float | None) -> bytes | None:
+    def wait_readable(self, timeout: float | None) -> bool:
+        """See `ByteStream.wait_readable`."""
+        return self._incoming.wait_readable(Deadline(timeout))
+
+    def read(self, chunks: list[bytes], missing: int = 0) -> None:
         """See `ByteStream.read`."""
-        return self._incoming.read(DEFAULT_CAPACITY, Deadline(timeout))
+        self._incoming.read(chunks, missing or READ_SIZE)
 
     def write(self, pieces: Sequence[bytes | memoryview], counts: list[int]) -> None:
         """See `ByteStream.write`."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from yoton._version import __version__
 from yoton.connection import framing, handshake
@@ -164,6 +164,9 @@ class Failed(NamedTuple):
     error: RemoteProtocolError | None = None
 
 
+#: A place in what a peer sent, see `Protocol.bookmark`.
+Bookmark: TypeAlias = "tuple[State, framing.Bookmark]"
+
 Event = Connected | PackagesReceived | ContextsGone | PeerClosed | Failed
 
 
@@ -196,6 +199,23 @@ class Protocol:
     def state(self) -> State:
         """Where the link stands."""
         return self._state
+
+    @property
+    def bookmark(self) -> Bookmark:
+        """Set/get how far it has come in what the peer sent, past the handshake.
+
+        To read again what was understood by halves, because Ctrl-C came in between.
+        """
+        return self._state, self._decoder.bookmark
+
+    @bookmark.setter
+    def bookmark(self, bookmark: Bookmark) -> None:
+        self._state, self._decoder.bookmark = bookmark
+
+    @property
+    def missing_size(self) -> int:
+        """Bytes that the package at hand lacks if it is a large one, else 0."""
+        return self._decoder.missing_size
 
     def data_to_send(self) -> bytes:
         """Take the bytes of handshake and hello that have to be written now."""
@@ -306,10 +326,15 @@ class Protocol:
         events: list[Event] = []
         routed: list[Package] = []
         for package in packages:
+            if self._is_routed(package):
+                routed.append(package)
+                if package.count > 1:
+                    # By itself: what comes in one read would fill the queue of a channel.
+                    events += _received(routed)
+                    routed = []
+                continue
             if self._state is State.HELLO:
                 events += self._receive_hello(package)
-            elif self._is_routed(package):
-                routed.append(package)
             else:
                 events += [*_received(routed), *self._receive_link_package(package)]
                 routed = []
@@ -329,7 +354,7 @@ class Protocol:
         return self._decoder.failure
 
     def _is_routed(self, package: Package) -> bool:
-        if not package.data:
+        if not package.data or self._state is State.HELLO:
             return False
         return package.slot != SLOT_LINK or self._peer is None or not self._peer.is_extended
 

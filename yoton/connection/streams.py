@@ -10,8 +10,9 @@ import contextlib
 import select
 import selectors
 import socket
+import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from yoton.address import for_resolver
@@ -19,6 +20,10 @@ from yoton.exceptions import ConnectionClosed
 
 #: Bytes that one read takes at most: what the receive buffer of a loopback socket holds.
 READ_SIZE = 2**18
+
+#: Bytes that one read takes while little comes. Room for more would be taken from the system,
+#: and be given back, at each read.
+_SMALL_READ_SIZE = 2**14
 
 #: Pieces that one call may write (IOV_MAX is 1024 on Linux and macOS).
 MAX_PIECES = 1024
@@ -34,18 +39,27 @@ class ByteStream(Protocol):
     makes the calls that are waiting return.
     """
 
-    def read(self, timeout: float | None) -> bytes | None:
-        """Wait for bytes and get them.
+    def wait_readable(self, timeout: float | None) -> bool:
+        """Wait until bytes can be read, or the end, or an error; False when the time is over.
 
         Parameters
         ----------
         timeout : float or None
             Seconds to wait; None: without limit.
+        """
 
-        Returns
-        -------
-        bytes or None
-            b"" at the end of the stream, None when none came in time.
+    def read(self, chunks: list[bytes], missing: int = 0) -> None:
+        """Read what has come.
+
+        Parameters
+        ----------
+        chunks : list of bytes
+            Gets what has come appended: b"" at the end of the stream, nothing if nothing has
+            come. A result could get lost between this call and its caller when Ctrl-C comes in
+            between.
+        missing : int
+            If not 0: read so many bytes at most, and wait for them for a moment, as they are
+            known to come. In one piece they need not be joined.
 
         Raises
         ------
@@ -102,34 +116,49 @@ class TcpStream:
     """A connected TCP socket as a `ByteStream`."""
 
     def __init__(self, connected: socket.socket) -> None:
-        connected.setblocking(False)
+        if _DO_NOT_WAIT:
+            connected.setblocking(True)
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _REST_TIMEOUT)
+        else:
+            connected.setblocking(False)
         # A message that fits a segment leaves at once. Without it, two writes in a row wait
         # for the peer's delayed acknowledgement, 40 ms on Linux.
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = connected
+        self._wait_readable = _waiter(connected, _READABLE)
+        self._wait_writable = _waiter(connected, _WRITABLE)
         self._acknowledges_at_once = False
+        self._read_size = _SMALL_READ_SIZE
         self._local_address = _host_and_port(connected.getsockname())
         self._peer_address = _host_and_port(connected.getpeername())
 
-    def read(self, timeout: float | None) -> bytes | None:
+    def wait_readable(self, timeout: float | None) -> bool:
+        """See `ByteStream.wait_readable`."""
+        return self._wait_readable(timeout)
+
+    def read(self, chunks: list[bytes], missing: int = 0) -> None:
         """See `ByteStream.read`."""
-        if not _wait(self._socket, selectors.EVENT_READ, timeout):
-            return None
+        # One call into C reads the bytes and keeps them, so no interrupt parts the two. A peer
+        # that waits for acknowledgements in between gets them with each call.
         try:
-            data = self._socket.recv(READ_SIZE)
+            if missing and not self._acknowledges_at_once:
+                chunks.extend(map(self._socket.recv, (missing,), (_WAIT_FOR_ALL,)))
+            else:
+                chunks.extend(map(self._socket.recv, (self._read_size,), (_DO_NOT_WAIT,)))
+                is_much = len(chunks[-1]) >= _SMALL_READ_SIZE
+                self._read_size = READ_SIZE if is_much else _SMALL_READ_SIZE
         except BlockingIOError:
-            return None
+            return
         if self._acknowledges_at_once:
             # The system forgets the option with each read.
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        return data
 
     def write(self, pieces: Sequence[bytes | memoryview], counts: list[int]) -> None:
         """See `ByteStream.write`."""
         # One call into C takes the bytes and notes their number, so no interrupt parts the two.
         try:
             if _HAS_SENDMSG:
-                counts.extend(map(self._socket.sendmsg, (pieces,)))
+                counts.extend(map(self._socket.sendmsg, (pieces,), ((),), (_DO_NOT_WAIT,)))
             else:
                 counts.extend(map(self._socket.send, (b"".join(pieces),)))
         except BlockingIOError:
@@ -137,7 +166,7 @@ class TcpStream:
 
     def wait_writable(self, timeout: float | None) -> bool:
         """See `ByteStream.wait_writable`."""
-        return _wait(self._socket, selectors.EVENT_WRITE, timeout)
+        return self._wait_writable(timeout)
 
     def acknowledge_at_once(self) -> None:
         """See `ByteStream.acknowledge_at_once`; does nothing where the system cannot."""
@@ -169,6 +198,15 @@ class TcpStream:
 
 
 _HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
+
+# Where single calls can be told not to wait, the others may, which the rest of a large package
+# takes. Elsewhere (Windows) none does.
+_DO_NOT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
+_WAIT_FOR_ALL = socket.MSG_WAITALL if _DO_NOT_WAIT else 0
+
+#: How long to wait for the rest of a large package before looking for other things to do: 50 ms,
+#: as seconds and microseconds.
+_REST_TIMEOUT = struct.pack("@ll", 0, 50_000)
 
 
 class TcpListener:
@@ -257,12 +295,30 @@ def _host_and_port(address: tuple[str, int]) -> tuple[str, int]:
     return address[0], address[1]
 
 
-def _wait(connected: socket.socket, event: int, timeout: float | None) -> bool:
-    with _Selector() as selector:
-        selector.register(connected, event)
-        return bool(selector.select(timeout))
+def _waiter(connected: socket.socket, event: int) -> Callable[[float | None], bool]:
+    """Make the function that waits for an event of a socket, so many seconds or for ever."""
+    if _HAS_POLL:
+        poll = select.poll()
+        poll.register(connected, event)
+        return lambda timeout: bool(poll.poll(None if timeout is None else timeout * 1000))
+    return lambda timeout: _select(connected, event, timeout)
 
 
-# Not the default, which takes a descriptor of its own each time; and not select(), which
-# cannot watch descriptors from 1024 on, unless there is nothing else.
-_Selector = selectors.PollSelector if hasattr(select, "poll") else selectors.SelectSelector
+def _select(connected: socket.socket, event: int, timeout: float | None) -> bool:
+    readable = [connected] if event == _READABLE else []
+    writable = [connected] if event == _WRITABLE else []
+    return any(select.select(readable, writable, [], timeout))
+
+
+# select() cannot watch descriptors from 1024 on, so it serves only where there is nothing else.
+_HAS_POLL = hasattr(select, "poll")
+_READABLE = select.POLLIN if _HAS_POLL else 1
+_WRITABLE = select.POLLOUT if _HAS_POLL else 4
+
+
+def read_some(stream: ByteStream, timeout: float | None) -> bytes | None:
+    """Wait for bytes and get them: b"" at the end of the stream, None when none came in time."""
+    chunks: list[bytes] = []
+    if stream.wait_readable(timeout):
+        stream.read(chunks)
+    return chunks[0] if chunks else None

@@ -4,7 +4,8 @@ Sending: whoever has put a package into the outbox calls `ThreadedLink.kick`, an
 the stream there and then if the stream takes it. What it does not take is left to the send
 thread, which waits until it does, and otherwise sleeps until a beat is due.
 
-Receiving: the receive thread sleeps until bytes come or the peer counts as silent.
+Receiving: the receive thread sleeps until bytes come or the peer counts as silent. It stays back
+while threads that wait for messages read themselves, see `yoton.connection.reader`.
 
 The end: `close` closes the outbox. The send thread writes what is left, then the goodbye, and
 shuts the writing side. The receive thread reads on until the peer's end and is the last one:
@@ -16,13 +17,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol as Interface
 
 from yoton.clock import Deadline, monotonic
-from yoton.connection.framing import encode_package
+from yoton.connection.framing import bundle_size, encode_bundle, encode_package
 from yoton.connection.handshake import HANDSHAKE_FAILED, HANDSHAKE_TIMED_OUT
 from yoton.connection.heartbeat import BEAT_INTERVAL, SilenceWatch, beat_delay
+from yoton.connection.outbox import Outbox
 from yoton.connection.protocol import (
     OTHER_END_CLOSED,
     TRANSITIONS,
@@ -37,12 +39,12 @@ from yoton.connection.protocol import (
     Protocol,
     State,
 )
-from yoton.connection.streams import ByteStream
+from yoton.connection.reader import Reader
+from yoton.connection.streams import ByteStream, read_some
 from yoton.connection.writer import Writer
 from yoton.exceptions import CodecError, ConnectFailed
 from yoton.message_types import msgpack_to_tagged
-from yoton.package import Package
-from yoton.queues import BoundedQueue
+from yoton.package import Bundle, Package
 from yoton.waiting import WaitPoint
 
 logger = logging.getLogger(__name__)
@@ -55,14 +57,23 @@ CANNOT_HANDLE = "Error while handling what came."
 
 
 class LinkOwner(Interface):
-    """What a link tells its connection. All are called from the link's threads."""
+    """What a link tells its connection.
+
+    All are called from the link's threads, `deliver` also from those that lead.
+    """
 
     @property
     def timeout(self) -> float:
         """Seconds without bytes after which the peer counts as silent."""
 
-    def packages_arrived(self, packages: Sequence[Package]) -> None:
-        """Packages came."""
+    def deliver(self, packages: Sequence[Package]) -> bool:
+        """Packages came: note them. False if `act` has to follow, in the receive thread.
+
+        Called with the same packages again if Ctrl-C came in between.
+        """
+
+    def act(self) -> None:
+        """Act on all that was noted."""
 
     def contexts_gone(self, ids: Sequence[int]) -> None:
         """The peer says that it can no longer reach some contexts."""
@@ -88,7 +99,7 @@ class ThreadedLink:
         The protocol, past its handshake.
     greeting : sequence of Event
         What the handshake brought beyond itself.
-    outbox : BoundedQueue of Package
+    outbox : Outbox
         What to send; the link closes it in the end.
     owner : LinkOwner
         Whom to tell.
@@ -106,13 +117,12 @@ class ThreadedLink:
         stream: ByteStream,
         protocol: Protocol,
         greeting: Sequence[Event],
-        outbox: BoundedQueue[Package],
+        outbox: Outbox,
         owner: LinkOwner,
         name: str,
     ) -> None:
         self._stream = stream
         self._protocol = protocol
-        self._greeting = greeting
         self._outbox = outbox
         self._owner = owner
         self._name = name
@@ -124,6 +134,8 @@ class ThreadedLink:
         # Guards the protocol once the threads run.
         self._protocol_lock = threading.RLock()
         self._writer = Writer(stream, outbox, self._encode)
+        self._reader = Reader(stream, protocol, self._protocol_lock, owner.deliver, self._call_back)
+        self._reader.put(greeting)
         # Set once; the peer is not told of the end then.
         self._is_broken_off = False
         # Guards the five fields below it. Never held together with another lock.
@@ -162,6 +174,10 @@ class ThreadedLink:
         """Wait until the stream has taken all that is in the outbox; False at the deadline."""
         self.kick()
         return self._writer.wait_until_written(deadline)
+
+    def lead(self, is_satisfied: Callable[[], bool], deadline: Deadline) -> None:
+        """Read in this thread while it waits for something, see `Reader.lead`."""
+        self._reader.lead(is_satisfied, deadline)
 
     def close(self, reason: str) -> None:
         """Begin an orderly end, without waiting for it; see `join`."""
@@ -207,6 +223,10 @@ class ThreadedLink:
             self._changed.wake_all()
             self._is_full = True
 
+    def _call_back(self) -> None:
+        with self._lock:
+            self._changed.wake_all()
+
     def _line_lost(self, error: OSError) -> None:
         logger.debug("%s: cannot write: %s", self._name, error)
         # The receive thread reads what has already come, finds the end and tells of it.
@@ -218,6 +238,8 @@ class ThreadedLink:
         self._stream.abort()
 
     def _encode(self, package: Package) -> Sequence[bytes]:
+        if isinstance(package, Bundle):
+            return self._encode_bundle(package)
         if len(package.data) > self.peer.max_data_size:
             logger.error("%s: %r is too large for this peer, not sent", self._name, package)
             return ()
@@ -228,6 +250,14 @@ class ThreadedLink:
                 logger.error("%s: %r cannot be read by this peer: %s", self._name, package, error)
                 return ()
         return encode_package(package)
+
+    def _encode_bundle(self, bundle: Bundle) -> Sequence[bytes]:
+        peer = self.peer
+        is_readable = peer.speaks_msgpack or not bundle.is_msgpack
+        if peer.is_extended and is_readable and bundle_size(bundle) <= peer.max_data_size:
+            return encode_bundle(bundle)
+        data = b"".join(piece for package in bundle.packages() for piece in self._encode(package))
+        return (data,) if data else ()
 
     # The send thread
 
@@ -287,6 +317,7 @@ class ThreadedLink:
             self._is_input_over = True
         self._send_thread.join()
         self._tell_what_is_lost(self._writer.stop())
+        self._reader.turn.acquire()  # for good
         self._stream.close()
         self._owner.link_ended(self._end_reason or reason)
         with self._lock:
@@ -296,48 +327,61 @@ class ThreadedLink:
     def _receive_until_end(self) -> str:
         """Hand on what comes until nothing does, and get the reason for the end."""
         watch = SilenceWatch(monotonic())
-        greeting, self._greeting = self._greeting, ()  # it may hold large packages
-        reason = self._handle(greeting)
-        while reason is None:
-            try:
-                data = self._read(watch)
-            except OSError as error:
-                self._break_off()
-                return f"Socket error: {error}"
-            reason = self._handle(self._understand(data)) or (None if data else OTHER_END_CLOSED)
-        return reason
+        while True:
+            self._let_others_read()
+            with self._reader.turn:
+                # What a thread that led has left comes first.
+                reason = self._handle_what_came() or self._read(watch) or self._handle_what_came()
+            if reason is not None:
+                return reason
 
-    def _understand(self, data: bytes) -> Sequence[Event]:
-        with self._protocol_lock:
-            return self._protocol.receive_data(data) if data else self._protocol.receive_eof()
+    def _read(self, watch: SilenceWatch) -> str | None:
+        """Wait for bytes and read them; returns the reason if the link is over."""
+        self._wait_for_bytes(watch)
+        try:
+            is_heard = self._reader.read()
+        except OSError as error:
+            self._break_off()
+            return f"Socket error: {error}"
+        if is_heard and watch.heard():
+            self._owner.silence_changed(False)
+        return None
 
-    def _read(self, watch: SilenceWatch) -> bytes:
-        """Wait for bytes, b"" at the end of the stream, and tell of silence meanwhile."""
+    def _let_others_read(self) -> None:
+        while (delay := self._reader.time_to_stay_back()) and not self._is_ending:
+            self._changed.wait_for(lambda: self._is_ending, Deadline(delay))
+
+    def _wait_for_bytes(self, watch: SilenceWatch) -> None:
+        """Wait for bytes, and tell of silence meanwhile."""
         # This end may have been busy with what came before; that is no silence of the peer.
         watch.restart(monotonic())
-        while True:
-            data = self._stream.read(watch.delay(monotonic(), self._owner.timeout))
-            if data is not None:
-                if data and watch.heard():
-                    self._owner.silence_changed(False)
-                return data
+        while not self._stream.wait_readable(watch.delay(monotonic(), self._owner.timeout)):
             if watch.look(monotonic(), self._owner.timeout):
                 self._owner.silence_changed(True)
 
-    def _handle(self, events: Sequence[Event]) -> str | None:
-        """Act on what the peer sent; returns the reason if the link is broken off."""
-        for event in events:
-            if isinstance(event, PackagesReceived):
-                self._owner.packages_arrived(event.packages)
-            elif isinstance(event, ContextsGone):
-                self._owner.contexts_gone(event.ids)
-            elif isinstance(event, PeerClosed):
-                self.close(OTHER_END_CLOSED)
-            elif isinstance(event, Failed):
-                if event.error is not None:
-                    logger.warning("%s: %s", self._name, event.error)
-                self._break_off()
-                return event.reason
+    def _handle_what_came(self) -> str | None:
+        """Act on what the peer sent; returns the reason if the link is over."""
+        self._owner.act()  # on what a thread that led has noted
+        while (event := self._reader.next_event()) is not None:
+            reason = self._handle(event)
+            self._reader.handled()
+            if reason is not None:
+                return reason
+        return OTHER_END_CLOSED if self._reader.is_at_end else None
+
+    def _handle(self, event: Event) -> str | None:
+        if isinstance(event, PackagesReceived):
+            self._owner.deliver(event.packages)
+            self._owner.act()
+        elif isinstance(event, ContextsGone):
+            self._owner.contexts_gone(event.ids)
+        elif isinstance(event, PeerClosed):
+            self.close(OTHER_END_CLOSED)
+        elif isinstance(event, Failed):
+            if event.error is not None:
+                logger.warning("%s: %s", self._name, event.error)
+            self._break_off()
+            return event.reason
         return None
 
     def _tell_what_is_lost(self, count: int) -> None:
@@ -374,7 +418,7 @@ def shake_hands(stream: ByteStream, protocol: Protocol, timeout: float) -> list[
             _write_out(stream, protocol.data_to_send(), deadline)
             if protocol.state not in (State.HANDSHAKE, State.HELLO):
                 break
-            data = stream.read(deadline.remaining())
+            data = read_some(stream, deadline.remaining())
             if data is None:
                 raise ConnectFailed(HANDSHAKE_TIMED_OUT)
             events += protocol.receive_data(data) if data else protocol.receive_eof()
@@ -397,7 +441,7 @@ def hang_up(stream: ByteStream, timeout: float) -> None:
     deadline = Deadline(timeout)
     stream.shutdown_write()
     with contextlib.suppress(OSError):
-        while stream.read(deadline.remaining()) and not deadline.passed():
+        while read_some(stream, deadline.remaining()) and not deadline.passed():
             pass
     stream.close()
 

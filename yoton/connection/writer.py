@@ -7,12 +7,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from yoton.clock import Deadline, monotonic
+from yoton.connection.outbox import Outbox
 from yoton.connection.streams import MAX_PIECES, ByteStream
 from yoton.package import Package
-from yoton.queues import BoundedQueue
 from yoton.waiting import WaitPoint
 
 Piece = bytes | memoryview
+
+#: Bytes of data from which on no more packages are taken for one write: what a socket's buffer
+#: holds. What is taken, the limits of the outbox no longer count.
+_BATCH_SIZE = 2**18
 
 
 class Writer:
@@ -26,7 +30,7 @@ class Writer:
     ----------
     stream : ByteStream
         Where to write.
-    outbox : BoundedQueue of Package
+    outbox : Outbox
         What to write.
     encode : callable
         Gives the pieces of a package as this peer reads it; none if it cannot.
@@ -35,7 +39,7 @@ class Writer:
     def __init__(
         self,
         stream: ByteStream,
-        outbox: BoundedQueue[Package],
+        outbox: Outbox,
         encode: Callable[[Package], Sequence[bytes]],
     ) -> None:
         self._stream = stream
@@ -80,7 +84,7 @@ class Writer:
         OSError
             The stream is broken.
         """
-        while self._has_pending():
+        while True:
             turn: list[bool] = []
             try:
                 # One call into C takes the turn and notes it, so no interrupt parts the two.
@@ -92,6 +96,8 @@ class Writer:
             finally:
                 if True in turn:
                     self._turn.release()
+            if not self._has_pending():
+                break
         with self._lock:
             self._written.wake_all()
         return True
@@ -115,15 +121,17 @@ class Writer:
             self._written.wake_all()
             self._is_stopped = True
         self._drop_written()
-        self._outbox.move_all(self._packages)
-        return len(self._packages) + (self._batch_size if self._pieces else 0)
+        self._packages.extend(self._outbox.take_all())
+        unwritten = sum(package.count for package in self._packages)
+        return unwritten + (self._batch_size if self._pieces else 0)
 
     def _has_pending(self) -> bool:
-        return bool(self._pieces or self._packages or len(self._outbox) or self._signals)
+        return bool(self._pieces or self._packages or self._outbox or self._signals)
 
     def _write_until_full(self) -> bool:
         while True:
-            self._drop_written()
+            if self._counts:
+                self._drop_written()
             while not self._pieces:
                 if not self._refill():
                     return True
@@ -143,14 +151,15 @@ class Writer:
         that it has had.
         """
         self._batch_size = 0
-        if not self._packages:
-            self._outbox.move_all(self._packages)
+        if not self._packages and self._outbox:
+            self._outbox.move(self._packages, MAX_PIECES, _BATCH_SIZE)
         if not self._packages:
             return self._refill_with_signal()
         while self._packages and len(self._pieces) < MAX_PIECES:
-            self._pieces.extend(self._encode(self._packages[0]))
+            package = self._packages[0]
+            self._pieces.extend(self._encode(package))
             self._packages.popleft()
-            self._batch_size += 1
+            self._batch_size += package.count
         return True
 
     def _refill_with_signal(self) -> bool:

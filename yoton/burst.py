@@ -1,0 +1,86 @@
+"""Bursts: messages that follow each other quickly leave together.
+
+A message that comes after a pause leaves at once: its sender writes it. When several have
+followed each other quickly, a burst begins: what is sent is held back, until there is enough
+for one write, or somebody is about to wait for an answer, or a millisecond has passed. When
+less comes than that, the burst is over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+from yoton.clock import monotonic
+from yoton.events.scheduler import scheduler
+
+#: Seconds between two flushes that make them follow each other quickly: more than a write
+#: takes, less than a peer takes to answer.
+QUICK_INTERVAL = 100e-6
+
+#: Flushes that have to follow each other quickly before a burst begins. Fewer are not worth
+#: the effort.
+QUICK_COUNT = 8
+
+#: Seconds that a message may be held back, about.
+MAX_DELAY = 1e-3
+
+#: Messages and bytes that make one write: more would only be late.
+MAX_COUNT = 256
+MAX_SIZE = 2**17
+
+
+class Burst:
+    """Knows whether there is a burst, and ends it.
+
+    Parameters
+    ----------
+    flush : callable
+        Sends what is held back. Called by the thread of the scheduler.
+
+    Attributes
+    ----------
+    is_on : bool
+        Whether messages are held back. Changed by the thread of the scheduler alone, which is
+        also the one that looks after what was held back: a message that is added before
+        looking at this is never left behind.
+    """
+
+    def __init__(self, flush: Callable[[], object]) -> None:
+        self._flush = flush
+        self.is_on = False
+        self._last_flush = 0.0
+        self._quick_count = 0
+        self._last_look = 0.0
+
+    def flushed(self) -> None:
+        """Take note that a message has left, or several together."""
+        now = monotonic()
+        is_quick = now - self._last_flush < QUICK_INTERVAL
+        self._last_flush = now
+        self._quick_count = self._quick_count + 1 if is_quick else 0
+        if self._quick_count == QUICK_COUNT and not self.is_on:
+            # An interpreter that is ending allows no thread: then there is no burst.
+            with contextlib.suppress(RuntimeError):
+                scheduler.call_at(now, self._begin)
+
+    def answer_is_awaited(self) -> None:
+        """Take note that messages do not follow each other as quickly as they could."""
+        self._quick_count = 0
+
+    def _begin(self) -> None:
+        if not self.is_on:
+            self._look_later()
+            self.is_on = True
+
+    def _look_later(self) -> None:
+        self._last_look = scheduler.now()
+        scheduler.call_at(self._last_look + MAX_DELAY, self._look)
+
+    def _look(self) -> None:
+        if self._last_flush > self._last_look:
+            self._look_later()
+            return
+        self.is_on = False
+        self._quick_count = 0
+        self._flush()

@@ -1,0 +1,159 @@
+"""What a connection has to send: a queue that is bounded in messages and tells of congestion."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+
+from yoton.clock import Deadline
+from yoton.package import Package
+from yoton.queues import Overflow
+from yoton.waiting import WaitPoint
+
+#: Messages from which on a sender waits for room, as the peer does not keep up. About what
+#: makes one write to a socket; more would only take memory and delay what holds senders back.
+CONGESTION_COUNT = 64
+
+#: Bytes from which on it waits: enough to keep a fast line busy while the sender wakes up.
+CONGESTION_SIZE = 2**21
+
+
+class Outbox:
+    """Packages on their way from any number of threads to the one that writes.
+
+    Parameters
+    ----------
+    limit : int
+        Number of messages that it holds at most.
+    overflow : Overflow
+        Which are dropped when one comes while it is full.
+
+    Attributes
+    ----------
+    dropped : int
+        How many messages were dropped so far, because it was full or closed.
+    """
+
+    def __init__(self, limit: int, overflow: Overflow) -> None:
+        self._limit = limit
+        self._overflow = overflow
+        # Guards all that follows.
+        self._lock = threading.RLock()
+        self._packages: deque[Package] = deque()
+        # Messages and bytes in it.
+        self._count = 0
+        self._size = 0
+        self._is_closed = False
+        self._changed = WaitPoint(self._lock)
+        self.dropped = 0
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to send."""
+        return bool(self._packages)
+
+    @property
+    def count(self) -> int:
+        """The number of messages in it."""
+        return self._count
+
+    @property
+    def is_congested(self) -> bool:
+        """Whether so much waits to be sent that senders should wait as well."""
+        return self._count >= CONGESTION_COUNT or self._size >= CONGESTION_SIZE
+
+    def put(self, package: Package) -> bool:
+        """Append a package; never blocks.
+
+        Returns
+        -------
+        bool
+            True if nothing was dropped for it, neither its messages nor older ones.
+        """
+        count, size = package.count, len(package.data)
+        with self._lock:
+            if self._is_closed:
+                self.dropped += count
+                return False
+            # Up to the call of append nothing comes in between: no interrupt, no finalizer.
+            if self._overflow is Overflow.DROP_OLD or self._count + count <= self._limit:
+                self._count += count
+                self._size += size
+                self._packages.append(package)
+                if self._count <= self._limit:
+                    return True
+                self._drop_oldest()
+            elif self._count < self._limit:
+                for single in package.packages():
+                    self.put(single)
+            else:
+                self.dropped += count
+            return False
+
+    def _drop_oldest(self) -> None:
+        self._changed.wake_all()
+        while self._count > self._limit:
+            if not self._packages:  # a finalizer that ran between two rounds may have taken all
+                return
+            oldest = self._packages[0]
+            surplus = min(self._count - self._limit, oldest.count)
+            if self._take_out(oldest, surplus):
+                self.dropped += surplus
+
+    def _take_out(self, oldest: Package, count: int) -> bool:
+        """Take messages out of the oldest package; False if a finalizer just took that."""
+        rest = oldest.without_first(count) if count < oldest.count else None
+        size = len(oldest.data) - (0 if rest is None else len(rest.data))
+        # From here on there is one call, the last: nothing comes in between.
+        if not self._packages or self._packages[0] is not oldest:
+            return False
+        self._count -= count
+        self._size -= size
+        if rest is None:
+            self._packages.popleft()
+        else:
+            self._packages[0] = rest
+        return True
+
+    def move(self, target: deque[Package], max_count: float, max_size: float) -> None:
+        """Move the oldest packages to the end of target, as many as make one write.
+
+        An interrupt (Ctrl-C) at the wrong moment leaves one of them in both places, but none in
+        neither.
+
+        Parameters
+        ----------
+        target : deque of Package
+            Where to put them.
+        max_count : float
+            The number of packages that target should have at most.
+        max_size : float
+            Bytes of data from which on no more are moved.
+        """
+        size = 0
+        with self._lock:
+            self._changed.wake_all()
+            # One by one, for the sake of interrupts, and of finalizers that put something.
+            while len(target) < max_count and size < max_size:
+                if not self._packages:
+                    return
+                oldest = self._packages[0]
+                size += len(oldest.data)
+                target.append(oldest)
+                self._take_out(oldest, oldest.count)
+
+    def take_all(self) -> list[Package]:
+        """Take all packages."""
+        taken: deque[Package] = deque()
+        self.move(taken, math.inf, math.inf)
+        return list(taken)
+
+    def wait_for_room(self, deadline: Deadline) -> bool:
+        """Wait until it is not congested, or closed; False at the deadline."""
+        return self._changed.wait_for(lambda: not self.is_congested or self._is_closed, deadline)
+
+    def close(self) -> None:
+        """Take no more packages and wake all that wait; what it holds can still be moved."""
+        with self._lock:
+            self._changed.wake_all()
+            self._is_closed = True

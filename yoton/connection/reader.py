@@ -1,0 +1,197 @@
+"""One reader at a time: bytes become packages, whichever thread reads them.
+
+As a rule that is the receive thread of the link. But a thread that waits for a message may read
+itself, so that nobody has to be woken for it: that takes longer than all the rest. It *leads*
+then, and the receive thread stays back until nobody has done so for a while.
+
+Ctrl-C may end a thread that leads at any moment. Bytes that were read are kept, and whoever
+reads next goes on from there: each step changes something in one assignment at its end, or may
+be repeated.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+from yoton.clock import Deadline, monotonic
+from yoton.connection.protocol import Bookmark, Event, PackagesReceived, Protocol
+from yoton.connection.streams import ByteStream
+from yoton.package import Package
+
+#: Seconds that a thread leads at most while nothing comes for it. Then it is woken by the
+#: receive thread, which costs little compared to what it has waited.
+LEAD_TIME = 0.05
+
+#: Seconds that the receive thread stays back after a thread has led: many times what a program
+#: takes from one message to waiting for the next.
+GRACE_PERIOD = 0.002
+
+
+class Reader:
+    """Reads from a stream.
+
+    Parameters
+    ----------
+    stream : ByteStream
+        What to read from.
+    protocol : Protocol
+        What understands it; past its handshake.
+    protocol_lock : threading.RLock
+        Guards the protocol.
+    deliver : callable
+        Hands packages on for a thread that leads. Returns False if the receive thread has to
+        act on them. It may be called once more with the same packages.
+    call_back : callable
+        Has the receive thread look whether it is needed.
+
+    Attributes
+    ----------
+    turn : threading.Lock
+        Held by the one that reads, with all methods but `lead`.
+    """
+
+    def __init__(
+        self,
+        stream: ByteStream,
+        protocol: Protocol,
+        protocol_lock: threading.RLock,
+        deliver: Callable[[Sequence[Package]], bool],
+        call_back: Callable[[], object],
+    ) -> None:
+        self._stream = stream
+        self._protocol = protocol
+        self._protocol_lock = protocol_lock
+        self._deliver = deliver
+        self._call_back = call_back
+        self.turn = threading.Lock()
+        # What was read, how far the protocol had come before, and what it makes of it.
+        self._chunks: list[bytes] = []
+        self._before: Bookmark | None = None
+        self._events: deque[Event] = deque()
+        self._is_at_end = False
+        # Whether a thread leads, whether one would have while the receive thread read, when one
+        # did last, and whether it left something to the receive thread. Set by any thread.
+        self._has_leader = False
+        self._is_wanted = False
+        self._led_at = 0.0
+        self._is_called_back = False
+
+    def put(self, events: Iterable[Event]) -> None:
+        """Add events from the handshake."""
+        self._events.extend(events)
+
+    def next_event(self) -> Event | None:
+        """Get the event to handle next, None if there is none; `handled` has to follow."""
+        if self._chunks:
+            self._understand()
+        return self._events[0] if self._events else None
+
+    def handled(self) -> None:
+        """Go on to the next event."""
+        self._events.popleft()
+
+    def read(self) -> bool:
+        """Read what has come; False if that is nothing, or the end.
+
+        Raises
+        ------
+        OSError
+            The stream is broken.
+        """
+        self._stream.read(self._chunks, self._protocol.missing_size)
+        return bool(self._chunks and self._chunks[-1])
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether nothing follows what was understood so far."""
+        return self._is_at_end
+
+    def _understand(self) -> None:
+        with self._protocol_lock:
+            if self._before is not None:
+                self._protocol.bookmark = self._before
+            self._before = self._protocol.bookmark
+            events = deque(self._events)
+            for chunk in self._chunks:
+                events.extend(
+                    self._protocol.receive_data(chunk) if chunk else self._protocol.receive_eof()
+                )
+            self._is_at_end = b"" in self._chunks
+            # No call from here on, so no interrupt either.
+            self._events, self._chunks, self._before = events, [], None
+
+    # Leading
+
+    def lead(self, is_satisfied: Callable[[], bool], deadline: Deadline) -> None:
+        """Read until is_satisfied() is true, something else has to be done, or time is over.
+
+        Returns at once if another thread reads. Called by threads that wait for a message; they
+        have to wait as usual after this.
+        """
+        turn: list[bool] = []
+        try:
+            # One call into C takes the turn and notes it, so no interrupt parts the two.
+            turn.extend(map(self.turn.acquire, (False,)))
+            if False in turn:
+                self._note_that_others_wait()
+                return
+            self._has_leader = True
+            self._is_called_back = False
+            is_satisfied_now = self._lead_until(is_satisfied, deadline)
+            self._is_called_back = not is_satisfied_now
+        finally:
+            if True in turn:
+                self._led_at = monotonic()
+                self._has_leader = False
+                self.turn.release()
+        if self._is_called_back:
+            self._call_back()
+
+    def _note_that_others_wait(self) -> None:
+        if self._has_leader:
+            # The receive thread serves both better than each of the two the other.
+            self._is_called_back = True
+        else:
+            self._is_wanted = True
+
+    def _lead_until(self, is_satisfied: Callable[[], bool], deadline: Deadline) -> bool:
+        """Read; False if the receive thread has to go on."""
+        while not self._is_called_back:
+            # Before there is more: what comes in bundles is not to fill a queue at once.
+            if is_satisfied():
+                return True
+            event = self.next_event()
+            if event is None:
+                if not self._stream.wait_readable(_lead_time(deadline)):
+                    return False
+                try:
+                    self.read()
+                except OSError:
+                    return False  # the receive thread will find it too
+            elif not isinstance(event, PackagesReceived) or not self._deliver(event.packages):
+                return False
+            else:
+                self.handled()
+        return is_satisfied()
+
+    def time_to_stay_back(self) -> float:
+        """Get the seconds for which the receive thread should leave the reading to others.
+
+        Called by the receive thread alone.
+        """
+        if self._has_leader:
+            return GRACE_PERIOD
+        if self._is_called_back:
+            return 0.0
+        now = monotonic()
+        if self._is_wanted:
+            self._is_wanted = False
+            self._led_at = now
+        return max(0.0, self._led_at + GRACE_PERIOD - now)
+
+
+def _lead_time(deadline: Deadline) -> float:
+    remaining = deadline.remaining()
+    return LEAD_TIME if remaining is None else min(LEAD_TIME, remaining)
