@@ -7,13 +7,13 @@ one connection to its channels and to the other connections.
 from __future__ import annotations
 
 import atexit
-import itertools
 import logging
 import os
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import length_hint
 from typing import Protocol, SupportsIndex, overload
 
 from yoton.address import parse_address
@@ -66,6 +66,12 @@ class Receiver(Protocol):
 
     def packages_delivered(self) -> None:
         """Act on the packages noted since the last call."""
+
+    def act_leading(self) -> bool:
+        """Do so in a thread that leads, where Ctrl-C may strike and nothing may wait.
+
+        Returns False if it has to be done in another thread. What was begun may be repeated.
+        """
 
     def connection_made(self) -> None:
         """A context has come into the network."""
@@ -143,11 +149,11 @@ class Context:
         # held, so their locks come second; no other lock is taken under it.
         self._lock = threading.RLock()
         self._numbering = Numbering(self._id)
-        # The numbers of what is received. One is left out before each package.
-        self._recv_numbers = itertools.count(1)
-        # The package that is just being delivered, to whom, by which connection, and the number
-        # before; None in between. Whoever holds the lock next finishes what Ctrl-C cut short.
-        self._delivery: tuple[Package, Receiver, Connection, int] | None = None
+        # The number of the message that is received next.
+        self._next_recv_number = 1
+        # The package that is just being delivered, to whom, by which connection, and the numbers
+        # left for it; None in between. Whoever delivers next finishes what Ctrl-C cut short.
+        self._delivery: tuple[Package, Receiver, Connection, Iterator[int]] | None = None
         self._for_context: deque[tuple[Package, Connection]] = deque()
         # Those who have to act on what was delivered to them.
         self._acting: dict[Receiver, None] = {}
@@ -332,7 +338,7 @@ class Context:
 
     def next_recv_number(self) -> int:
         """Get a number above those of all messages delivered so far, over all channels."""
-        return next(self._recv_numbers)
+        return self._next_recv_number
 
     @property
     def queue_limit(self) -> int:
@@ -416,7 +422,7 @@ class Context:
         for connection in self._connections:
             connection.kick()
 
-    def await_answer(self) -> None:
+    def _await_answer(self) -> None:
         """Have all that was sent so far written, as somebody is about to wait for an answer."""
         if len(self._numbering):
             self.flush_burst()
@@ -484,13 +490,10 @@ class Context:
             gone = {i for i in ids if self._router.source_gone(i, connection)}
         self._tell_who_is_gone(gone, connection)
 
-    def deliver(self, packages: Sequence[Package], connection: Connection) -> bool:
+    def deliver(self, packages: Sequence[Package], connection: Connection) -> None:
         """Give packages that a peer sent to the channels and connections they are for.
 
-        Returns
-        -------
-        bool
-            False if `act` has to follow.
+        Both `act` and `act_leading` may follow, or another call after one that Ctrl-C ended.
         """
         with self._lock:
             self._finish_delivery()
@@ -505,7 +508,8 @@ class Context:
                 if verdict.deliver:
                     self._deliver(package, connection)
                 self._router.remember(package, connection)
-        return not (others or self._acting or self._for_context)
+                # Only now: what is delivered and not remembered would be delivered once more.
+                self._delivery = None
 
     def _others(self, connection: Connection) -> Sequence[Connection]:
         connections = self._connections
@@ -520,16 +524,18 @@ class Context:
         _, receiver = self._receiving_slots.get(package.slot, ("", None))
         if receiver is None:
             return
-        self._delivery = (package, receiver, connection, next(self._recv_numbers))
-        if receiver.deliver(package, self._recv_numbers):
+        first_number = self._next_recv_number
+        self._next_recv_number += package.count
+        numbers = iter(range(first_number, self._next_recv_number))
+        self._delivery = (package, receiver, connection, numbers)
+        if receiver.deliver(package, numbers):
             self._acting[receiver] = None
-        self._delivery = None
 
     def _finish_delivery(self) -> None:
         if self._delivery is None:
             return
-        package, receiver, connection, number_before = self._delivery
-        if next(self._recv_numbers) > number_before + 1:
+        package, receiver, connection, numbers = self._delivery
+        if length_hint(numbers) < package.count:
             self._acting[receiver] = None
             self._router.remember(package, connection)
         self._delivery = None
@@ -546,6 +552,16 @@ class Context:
         # The peers behind this connection are held back by not reading on.
         _wait_for_room(others)
 
+    def act_leading(self, connection: Connection) -> bool:
+        """Act in a thread that leads; False if `act` has to follow in the receive thread."""
+        if self._for_context or self._others(connection):
+            return False
+        for receiver in tuple(self._acting):
+            if not receiver.act_leading():
+                return False
+            self._acting.pop(receiver, None)
+        return True
+
     def _next_acting(self) -> Receiver | None:
         with self._lock:
             receiver = next(iter(self._acting), None)
@@ -556,8 +572,10 @@ class Context:
     def lead(self, is_satisfied: Callable[[], bool], deadline: Deadline) -> None:
         """Read in this thread while it waits for something, for a little while at most.
 
-        Only with a single connection: of several, nobody knows which one will bring it.
+        What was sent so far leaves first. It reads only with a single connection: of several,
+        nobody knows which one will bring it.
         """
+        self._await_answer()
         connections = self._connections
         if len(connections) == 1:
             connections[0].lead(is_satisfied, deadline)

@@ -14,11 +14,13 @@ import textwrap
 import threading
 import time
 import weakref
+from collections.abc import Callable
 
 import pytest
 from support import PATIENCE, wait_until
 
 from yoton.channels.future import Future
+from yoton.clock import Deadline
 from yoton.events import app, process_events
 from yoton.exceptions import ArgumentError
 
@@ -38,6 +40,9 @@ class FakeAsker:
     def _withdraw(self, request_id: int) -> bool:
         was_waiting, self.is_waiting = self.is_waiting, False
         return was_waiting
+
+    def _lead(self, is_satisfied: Callable[[], bool], deadline: Deadline) -> None:
+        pass
 
     def _set_timeout(self, request_id: int, timeout: float | None) -> None:
         self.timeouts.append(timeout)
@@ -180,7 +185,12 @@ INTERRUPTED = """
 
     # A process that was started in the background ignores it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    future = Future(None, 1)
+
+    class Asker:
+        def _lead(self, is_satisfied, deadline):
+            pass
+
+    future = Future(Asker(), 1)
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
     try:
         future.result(20)

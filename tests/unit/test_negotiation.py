@@ -14,11 +14,14 @@ from yoton.channels import negotiation
 from yoton.channels.negotiation import (
     ASK,
     CONTROL_SEQ,
+    LEAVE,
     MAX_ASKED,
+    MAX_DIRECT,
     MAX_GIVEN,
     MAX_REPEATED,
     OFFER,
     OFFER_LIFETIME,
+    QUICK_REPLY,
     RETRY_INTERVAL,
     SETTLE,
     TIMER_RESOLUTION,
@@ -55,12 +58,23 @@ def asked(
 def given(requester: Requester[str], call: str = "call", replier_id: int = REPLIER) -> int:
     """Have a requester ask for a request, and give it to a replier."""
     request_id = asked(requester, call)
-    assert requester.receive(replier_id, request_id + CONTROL_SEQ, OFFER)
+    assert requester.told(replier_id, OFFER, request_id, 0.0)
     return request_id
 
 
+def replied(
+    requester: Requester[str], replier_id: int, request_id: int, data: bytes, now: float = 0.0
+) -> list[Finish[str]]:
+    """Have a reply come to a requester."""
+    replies = list(requester.replied(request_id, replier_id, data))
+    for reply in replies:
+        requester.finished(reply.request_id, now)
+    return replies
+
+
 def test_the_texts_on_the_wire():
-    assert (ASK, OFFER, SETTLE, CONTROL_SEQ) == (b"req?", b"req!", b"req-", 2**63)
+    texts = (ASK, OFFER, SETTLE, LEAVE, CONTROL_SEQ)
+    assert texts == (b"req?", b"req!", b"req-", b"req.", 2**63)
 
 
 def test_requests_are_numbered_from_one():
@@ -71,7 +85,7 @@ def test_requests_are_numbered_from_one():
 def test_the_first_that_offers_gets_the_request_and_all_hear_that_it_is_settled():
     requester: Requester[str] = Requester()
     request_id = asked(requester)
-    assert requester.receive(REPLIER, request_id + CONTROL_SEQ, OFFER) == [
+    assert requester.told(REPLIER, OFFER, request_id, 0.0) == [
         Give(request_id, "call", PAYLOAD, REPLIER),
         Control(SETTLE, EVERYONE, request_id),
     ]
@@ -81,28 +95,30 @@ def test_the_first_that_offers_gets_the_request_and_all_hear_that_it_is_settled(
 def test_later_offers_are_ignored(who):
     requester: Requester[str] = Requester()
     request_id = given(requester)
-    assert requester.receive(who, request_id + CONTROL_SEQ, OFFER) == []
+    assert requester.told(who, OFFER, request_id, 0.0) == []
 
 
 def test_a_reply_finishes_the_request_once():
     requester: Requester[str] = Requester()
     request_id = given(requester)
-    assert requester.receive(REPLIER, request_id, b"reply") == [Finish("call", b"reply")]
-    assert requester.receive(REPLIER, request_id, b"reply") == []
+    assert replied(requester, REPLIER, request_id, b"reply") == [
+        Finish(request_id, "call", b"reply")
+    ]
+    assert replied(requester, REPLIER, request_id, b"reply") == []
 
 
 def test_replies_that_nobody_waits_for_are_ignored():
     requester: Requester[str] = Requester()
     waiting, running = asked(requester), given(requester)
-    assert requester.receive(REPLIER, 1000, b"unknown id") == []
-    assert requester.receive(REPLIER, waiting, b"nobody was given it") == []
-    assert requester.receive(OTHER, running, b"another one was given it") == []
+    assert replied(requester, REPLIER, 1000, b"unknown id") == []
+    assert replied(requester, REPLIER, waiting, b"nobody was given it") == []
+    assert replied(requester, OTHER, running, b"another one was given it") == []
 
 
 @pytest.mark.parametrize("text", [ASK, SETTLE, b"", b"req", b"req!!"])
 def test_a_requester_ignores_texts_that_are_no_offer(text):
     requester: Requester[str] = Requester()
-    assert requester.receive(REPLIER, asked(requester) + CONTROL_SEQ, text) == []
+    assert requester.told(REPLIER, text, asked(requester), 0.0) == []
 
 
 def test_the_question_is_repeated_while_nobody_offers():
@@ -115,7 +131,7 @@ def test_the_question_is_repeated_while_nobody_offers():
         assert due == 100.0 + count * RETRY_INTERVAL
         assert requester.handle_timer(due - 0.01, is_heard=True) == []
         assert requester.handle_timer(due, is_heard=True) == [question]
-    requester.receive(REPLIER, request_id + CONTROL_SEQ, OFFER)
+    requester.told(REPLIER, OFFER, request_id, 0.0)
     assert requester.next_deadline() is None
 
 
@@ -235,7 +251,7 @@ def test_a_waiting_request_can_be_cancelled_once():
     request_id = asked(requester)
     assert requester.cancel(request_id) == Control(SETTLE, EVERYONE, request_id)
     assert requester.cancel(request_id) is None
-    assert requester.receive(REPLIER, request_id + CONTROL_SEQ, OFFER) == []
+    assert requester.told(REPLIER, OFFER, request_id, 0.0) == []
 
 
 def test_a_running_request_cannot_be_cancelled():
@@ -261,16 +277,16 @@ def test_the_requests_of_a_replier_that_is_gone_fail():
     assert isinstance(fail, Fail)
     assert fail.call == "lost"
     assert hex(REPLIER) in fail.reason
-    assert requester.receive(REPLIER, lost, b"reply") == []
-    assert requester.receive(OTHER, kept, b"reply") == [Finish("k", b"reply")]
-    assert requester.receive(OTHER, waiting + CONTROL_SEQ, OFFER)
+    assert replied(requester, REPLIER, lost, b"reply") == []
+    assert replied(requester, OTHER, kept, b"reply") == [Finish(kept, "k", b"reply")]
+    assert requester.told(OTHER, OFFER, waiting, 0.0)
 
 
 def test_a_request_that_could_not_be_given_is_forgotten():
     requester: Requester[str] = Requester()
     request_id = given(requester)
     requester.forget(request_id)
-    assert requester.receive(REPLIER, request_id, b"reply") == []
+    assert replied(requester, REPLIER, request_id, b"reply") == []
     requester.forget(request_id)
 
 
@@ -485,35 +501,117 @@ def test_a_request_too_many_is_refused():
     assert replier.given_count == MAX_GIVEN
 
 
-@pytest.mark.parametrize("with_offered", [False, True])
-def test_the_end_refuses_what_was_given_and_what_may_be_on_its_way(with_offered):
+def test_the_end_refuses_what_was_given():
     replier = Replier()
-    for request_id in (1, 2, 3, 4):
-        ask(replier, ALICE, request_id)
-    offers(replier)
-    settle(replier, ALICE, 1)
-    offers(replier)
-    replier.handle_timer(OFFER_LIFETIME)
-    offers(replier, OFFER_LIFETIME)
+    ask(replier, ALICE, 1)
     give(replier, BOB, 1)
-    on_their_way = [Request(ALICE, 2, b""), Request(ALICE, 3, b"")] if with_offered else []
-    assert replier.end(with_offered) == [Request(BOB, 1, b"data"), *on_their_way]
-    assert replier.end(with_offered) == []
+    assert replier.end() == [Request(BOB, 1, b"data")]
+    assert replier.end() == []
     assert not replier.has_work
 
 
-def test_the_end_refuses_nothing_that_was_answered_late():
+def test_a_replier_leaves_once_when_it_has_done_its_work():
     replier = Replier()
-    ask(replier, ALICE, 1)
-    offers(replier)
-    replier.handle_timer(OFFER_LIFETIME)
-    give(replier, ALICE, 1)
+    give(replier, BOB, 1)
+    assert replier.leave() is None
     replier.take()
-    assert replier.end(with_offered=True) == []
+    replier.end()
+    assert replier.leave() is None
+    replier.done()
+    assert replier.leave() == Control(LEAVE, EVERYONE, 0)
+    assert replier.leave() is None
 
 
-def test_the_end_without_an_offer_refuses_nothing():
-    assert Replier().end(with_offered=True) == []
+# Directly
+
+
+def quick_requester(count: int = 1) -> Requester[str]:
+    """Get one that was replied to quickly so many times."""
+    requester: Requester[str] = Requester()
+    for _ in range(count):
+        assert replied(requester, REPLIER, given(requester), b"reply")
+    return requester
+
+
+def ask_directly(requester: Requester[str], now: float = 0.0) -> Control | Give[str]:
+    request_id = requester.new_id()
+    return requester.ask(request_id, "direct", PAYLOAD, None, now, may_give=True)
+
+
+def test_a_quick_replier_is_given_the_next_request_at_once():
+    requester = quick_requester()
+    action = ask_directly(requester)
+    assert action == Give(2, "direct", PAYLOAD, REPLIER)
+    assert requester.next_deadline() is None
+    assert replied(requester, REPLIER, 2, b"reply") == [Finish(2, "direct", b"reply")]
+
+
+def test_a_replier_that_nobody_knows_yet_is_asked():
+    assert isinstance(ask_directly(Requester()), Control)
+
+
+def test_a_quick_replier_is_asked_if_not_all_know_of_that():
+    requester = quick_requester()
+    asked(requester)
+
+
+def test_a_replier_that_is_quick_gets_more_and_more_at_a_time():
+    requester = quick_requester()
+    for window in (2, 4, 8):
+        gives = [ask_directly(requester) for _ in range(window)]
+        assert all(isinstance(action, Give) for action in gives)
+        assert isinstance(ask_directly(requester), Control)
+        for action in gives:
+            replied(requester, REPLIER, action.request_id, b"reply")
+        # As many doublings as replies: bring it down again.
+        requester._quick[REPLIER].window = 2 * window
+
+
+def test_what_it_gets_at_a_time_is_limited():
+    requester = quick_requester(20)
+    actions = [ask_directly(requester) for _ in range(MAX_DIRECT + 1)]
+    assert [type(action) for action in actions] == [Give] * MAX_DIRECT + [Control]
+
+
+def test_a_slow_replier_is_asked():
+    requester = quick_requester()
+    action = ask_directly(requester)
+    replied(requester, REPLIER, action.request_id, b"reply", now=QUICK_REPLY * 1.01)
+    assert isinstance(ask_directly(requester), Control)
+
+
+def test_one_that_lets_a_reply_wait_gets_no_more():
+    requester = quick_requester(3)
+    assert isinstance(ask_directly(requester), Give)
+    assert isinstance(ask_directly(requester, now=QUICK_REPLY * 1.01), Control)
+
+
+def test_one_of_several_repliers_has_one_at_a_time():
+    requester = quick_requester(3)
+    requester.told(OTHER, OFFER, 1000, 0.0)
+    assert isinstance(ask_directly(requester), Give)
+    assert isinstance(ask_directly(requester), Control)
+
+
+def test_repliers_that_are_made_up_take_a_bounded_amount_of_memory(monkeypatch):
+    monkeypatch.setattr(negotiation, "MAX_REPLIERS", 2)
+    requester: Requester[str] = Requester()
+    for replier_id in range(10):
+        requester.told(replier_id, OFFER, 1000, 0.0)
+    assert len(requester._repliers) == 2
+
+
+@pytest.mark.parametrize("end", ["leaves", "is gone"])
+def test_what_a_replier_has_ends_with_it(end):
+    requester = quick_requester()
+    action = ask_directly(requester)
+    if end == "leaves":
+        fails = requester.told(REPLIER, LEAVE, 0, 0.0)
+    else:
+        fails = requester.contexts_gone({REPLIER})
+    assert [fail.call for fail in fails] == ["direct"]
+    assert replied(requester, REPLIER, action.request_id, b"reply") == []
+    assert isinstance(ask_directly(requester), Control)
 
 
 # Networks
@@ -592,8 +690,11 @@ class Network(RuleBasedStateMachine):
             call = (node.id, request_id)
             self.made.add(call)
             payload = Payload(repr(call).encode(), False)
-            question = node.requester.ask(request_id, call, payload, timeout, self.now)
-            self._perform(node, [question])
+            may_give = data.draw(st.booleans())
+            action = node.requester.ask(
+                request_id, call, payload, timeout, self.now, may_give=may_give
+            )
+            self._perform(node, [action])
 
     @precondition(lambda self: self._links())
     @rule(data=st.data(), count=st.integers(1, 12))
@@ -648,8 +749,10 @@ class Network(RuleBasedStateMachine):
     def a_replier_is_closed(self, data):
         idle = [node for node in self._repliers() if not node.at_work]
         node = data.draw(st.sampled_from(idle))
-        for request in node.replier.end(with_offered=True):
+        for request in node.replier.end():
             self._send(node, request.source_id, request.request_id, REFUSAL)
+        self._perform(node, [node.replier.leave()])
+        assert node.replier.leave() is None
         del self.nodes[node.id]
 
     @precondition(lambda self: len(self.nodes) > 1)
@@ -769,7 +872,7 @@ class Network(RuleBasedStateMachine):
                     self._send(node, dest_id, request_id + CONTROL_SEQ, text)
                 case Give(request_id, _, payload, replier_id):
                     self._send(node, replier_id, request_id, payload.data)
-                case Finish(call, data):
+                case Finish(_, call, data):
                     self.outcomes[call] += 1
                     if data == REFUSAL:
                         self.failed.add(call)
@@ -792,9 +895,18 @@ class Network(RuleBasedStateMachine):
             else:
                 self._contexts_gone(node, sender_id)
         elif isinstance(node, _RequestingNode):
-            self._perform(node, node.requester.receive(sender_id, *package))
+            self._hear(node, sender_id, *package)
         else:
             self._receive(node, sender_id, *package)
+
+    def _hear(self, node, sender_id, dest_seq, data):
+        requester = node.requester
+        if dest_seq >= CONTROL_SEQ:
+            self._perform(node, requester.told(sender_id, data, dest_seq - CONTROL_SEQ, self.now))
+            return
+        for reply in requester.replied(dest_seq, sender_id, data):
+            self._perform(node, [reply])
+            requester.finished(reply.request_id, self.now)
 
     def _receive(self, node, sender_id, dest_seq, data):
         assert node.replier.receive(sender_id, dest_seq, data) is None

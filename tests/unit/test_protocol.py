@@ -21,7 +21,12 @@ from recorded import (
     read_plain_packages,
 )
 
-from yoton.connection.framing import DEFAULT_MAX_DATA_SIZE, FrameDecoder, encode_package
+from yoton.connection.framing import (
+    DEFAULT_MAX_DATA_SIZE,
+    FrameDecoder,
+    encode_bundle,
+    encode_package,
+)
 from yoton.connection.protocol import (
     MAX_GONE_SIZE,
     MAX_HELLO_SIZE,
@@ -42,7 +47,7 @@ from yoton.connection.protocol import (
 )
 from yoton.exceptions import LocalUsageError, RemoteProtocolError
 from yoton.message_types import OBJECT
-from yoton.package import EVERYONE, SLOT_LINK, Package
+from yoton.package import EVERYONE, SLOT_LINK, Bundle, Package
 
 OWN = Identity(0x0123456789ABCDEF, 4711, name="tested", max_data_size=10**6)
 OWN_LINE = b"YOTON!0123456789abcdef.+4711\r\n"
@@ -716,3 +721,15 @@ def test_it_asks_for_the_rest_of_a_large_package() -> None:
     assert protocol.missing_size == 0
     protocol.receive_data(data[:1000])
     assert protocol.missing_size == len(data) - 1000
+
+
+def test_a_bundle_comes_by_itself() -> None:
+    bundle = Bundle(b"onetwo", (3, 3), 8, X_ID, 3)
+    stream = [
+        plain_package(b"zero", 1),
+        b"".join(encode_bundle(bundle)),
+        plain_package(b"three", 4),
+    ]
+    protocol = open_protocol()
+    counts = [len(event.packages) for event in protocol.receive_data(b"".join(stream))]
+    assert counts == [2, 1]

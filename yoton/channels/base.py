@@ -210,6 +210,10 @@ class BaseChannel:
             logger.warning("%r: not read often enough, messages are dropped", self)
         self._announce_received()
 
+    def act_leading(self) -> bool:
+        """Leave it to another thread: False."""
+        return False
+
     def _announce_received(self) -> None:
         if not self._received.has_handlers:
             return

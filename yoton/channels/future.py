@@ -18,6 +18,9 @@ class Asker(Protocol):
     def _withdraw(self, request_id: int) -> bool:
         """Give a request up if no replier has it yet; tells whether that was so."""
 
+    def _lead(self, is_satisfied: Callable[[], bool], deadline: Deadline) -> None:
+        """Read what comes in this thread, for a little while at most."""
+
     def _set_timeout(self, request_id: int, timeout: float | None) -> None:
         """Set how long, counted from its beginning, a request may wait for a replier."""
 
@@ -98,7 +101,11 @@ class Future(concurrent.futures.Future[Any]):
         return super().exception(0)
 
     def _wait(self, timeout: float | None) -> None:
-        self._condition.changed.wait_for(self.done, Deadline(timeout))
+        if self.done():
+            return
+        deadline = Deadline(timeout)
+        self._asker._lead(self.done, deadline)
+        self._condition.changed.wait_for(self.done, deadline)
 
     def result_or_cancel(self, timeout: float | None = 1.0) -> Any:
         """Get the result; if it is not there in time, cancel the request and get None.

@@ -69,7 +69,7 @@ class PubChannel(BaseChannel):
             self._hold_changed.wake_all()
 
     def _wait_for_receivers(self) -> None:
-        self._context.await_answer()
+        self._context.flush_burst()
         self._hold_changed.wait_for(
             lambda: self._is_closed or not self._hold.is_on(monotonic()), Deadline(HOLD_TIMEOUT)
         )
@@ -220,7 +220,6 @@ class SubChannel(BaseChannel):
         )
 
     def _wait_for_message(self, deadline: Deadline) -> tuple[bytes, int] | None:
-        self._context.await_answer()
         self._context.lead(self._has_message, deadline)
         return self._inbox.take() or self._inbox.get(deadline)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import InvalidStateError
@@ -15,11 +16,11 @@ from yoton.channels.exporting import export, exported_methods
 from yoton.channels.future import Future, checked_timeout
 from yoton.channels.negotiating import NegotiatingChannel
 from yoton.channels.negotiation import (
+    CONTROL_SEQ,
     Action,
     Cancel,
     Control,
     Fail,
-    Finish,
     Give,
     Payload,
     Replier,
@@ -27,6 +28,7 @@ from yoton.channels.negotiation import (
     Requester,
 )
 from yoton.channels.runners import EventRunner, Runner, ThreadRunner
+from yoton.clock import Deadline
 from yoton.context import Context
 from yoton.events.scheduler import scheduler
 from yoton.exceptions import (
@@ -118,18 +120,37 @@ class ReqChannel(NegotiatingChannel):
 
     def _request(self, name: str, /, *args: Any, **kwargs: Any) -> Future:
         payload = self._encoded_request(name, args, kwargs)
+        request_id = self._requester.new_id()
+        future = Future(self, request_id)
+        try:
+            self._begin(name, request_id, future, payload)
+        except BaseException:
+            # Nobody has the future; what was asked is cancelled in time, if there is a timeout.
+            self._requester.forget(request_id)
+            raise
+        return future
+
+    def _begin(self, name: str, request_id: int, future: Future, payload: Payload) -> None:
         with self._lock:
             # Looked at here, as close() ends the requests that it finds under this lock.
             if self._is_closed:
                 raise ChannelClosed(f"cannot request {name!r}: {self!r} is closed")
-            request_id = self._requester.new_id()
-            future = Future(self, request_id)
-            question = self._requester.ask(
-                request_id, future, payload, self._default_timeout, scheduler.now()
+            action = self._requester.ask(
+                request_id,
+                future,
+                payload,
+                self._default_timeout,
+                scheduler.now(),
+                may_give=self._context.peers_are_extended,
             )
-            self._alarm.set(self._requester.next_deadline())
-        self._perform_asking([question])
-        return future
+            if isinstance(action, Give):
+                future._begin()
+            else:
+                self._alarm.set(self._requester.next_deadline())
+        if isinstance(action, Give):
+            self._give(action)
+        else:
+            self._perform_asking([action])
 
     def _encoded_request(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Payload:
         message = (name, args, kwargs)
@@ -150,6 +171,9 @@ class ReqChannel(NegotiatingChannel):
         self._send_control(settlement)
         return True
 
+    def _lead(self, is_satisfied: Callable[[], bool], deadline: Deadline) -> None:
+        self._context.lead(is_satisfied, deadline)
+
     def _set_timeout(self, request_id: int, timeout: float | None) -> None:
         with self._lock:
             self._requester.set_timeout(request_id, timeout)
@@ -159,17 +183,36 @@ class ReqChannel(NegotiatingChannel):
 
     def packages_delivered(self) -> None:
         """Act on what repliers sent."""
-        with self._lock:
-            actions = self._receive_arrived()
-            self._alarm.set(self._requester.next_deadline())
-        self._perform(actions)
+        while not self.act_leading():
+            with self._lock:
+                actions = self._hear_next()
+                self._alarm.set(self._requester.next_deadline())
+            self._perform(actions)
 
-    def _receive_arrived(self) -> list[Action[Future]]:
-        """Find out what to do about the packages that were noted; the lock is held."""
-        actions: list[Action[Future]] = []
-        while self._arrived:
-            package, _ = self._arrived.popleft()
-            actions += self._requester.receive(package.source_id, package.dest_seq, package.data)
+    def act_leading(self) -> bool:
+        """Act on the replies that came, up to something else: then False.
+
+        Ctrl-C may come in between: whatever was not done to its end is done once more.
+        """
+        with self._lock:  # the lock of a future comes second
+            while self._arrived:
+                package, _ = self._arrived[0]
+                if package.dest_seq >= CONTROL_SEQ:
+                    return False
+                request_id = package.dest_seq
+                for reply in self._requester.replied(request_id, package.source_id, package.data):
+                    _finish(reply.call, reply.data)
+                    self._requester.finished(request_id, scheduler.now())
+                self._arrived.popleft()
+        return True
+
+    def _hear_next(self) -> list[Action[Future]]:
+        """Find out what to do about the next text, which is no reply; the lock is held."""
+        if not self._arrived:
+            return []
+        package, _ = self._arrived.popleft()
+        request_id = package.dest_seq - CONTROL_SEQ
+        actions = self._requester.told(package.source_id, package.data, request_id, scheduler.now())
         for action in actions:
             # In the same step, so that a future is cancelled or running, never both.
             if isinstance(action, Give):
@@ -202,8 +245,6 @@ class ReqChannel(NegotiatingChannel):
                     self._send_control(action)
                 case Give():
                     self._give(action)
-                case Finish():
-                    _finish(action.call, action.data)
                 case Cancel():
                     action.call._end_cancelled()
                 case Fail():
@@ -350,18 +391,26 @@ class RepChannel(NegotiatingChannel):
         """
         super().close()
         with self._lock:
-            refused = self._replier.end(with_offered=self._context.peers_are_extended)
+            refused = self._replier.end()
             self._alarm.set(None)
             replaced = self._replace_runner(None, _OFF)
         self._refuse(refused, _CLOSED)
         if replaced is not None:
             replaced.end()
+        self._leave()
+
+    def _leave(self) -> None:
+        """Tell everybody that no more replies come, if so; Pyzo's yoton does not know of it."""
+        with self._lock:
+            control = self._replier.leave()
+        if control is not None and self._context.peers_are_extended:
+            self._send_control(control)
 
     def _new_runner(self, number: int) -> Runner | None:
         if number == _EVENT:
             return EventRunner()
         if number == _THREAD:
-            return ThreadRunner(f"yoton-replier {self._slot_incoming}")
+            return ThreadRunner(f"yoton-replier {self._slot_incoming}", self._context.lead)
         return None
 
     def _replace_runner(self, runner: Runner | None, number: int) -> Runner | None:
@@ -378,11 +427,18 @@ class RepChannel(NegotiatingChannel):
         with self._lock:
             surplus = self._receive_arrived()
             # What was noted before the channel was closed may come here after that.
-            left = self._replier.end(with_offered=False) if self._is_closed else []
+            left = self._replier.end() if self._is_closed else []
             self._alarm.set(self._replier.next_deadline())
         self._refuse(surplus, "too many requests wait at the replier")
         self._refuse(left, _CLOSED)
         self._attend()
+
+    def act_leading(self) -> bool:
+        """Act if no Ctrl-C strikes in this thread."""
+        if threading.current_thread() is threading.main_thread():
+            return False
+        self.packages_delivered()
+        return True
 
     def _receive_arrived(self) -> list[Request]:
         """Receive the packages that were noted, and get what is too much; the lock is held."""
@@ -423,12 +479,22 @@ class RepChannel(NegotiatingChannel):
             self._is_posted = False
 
     def _handle_next(self, runner: Runner) -> None:
-        """Handle one request; if there is none, say that there is time for one."""
-        with self._lock:
-            if self._runner is not runner:
-                return
-            self._is_posted = False
-        if not self._handle_one():
+        """Handle one request, or all in a thread of its own.
+
+        If there is none, say that there is time for one.
+        """
+        try:
+            has_handled = False
+            while self._runner is runner and self._handle_one():
+                has_handled = True
+                if not runner.is_own_thread:
+                    break
+        finally:
+            with self._lock:
+                # Another runner is asked to go on, if there is one, by who replaced this one.
+                self._is_posted = self._is_posted and self._runner is not runner
+            self._attend()
+        if not has_handled and self._runner is runner:
             self._make_offer()
 
     def _process_events_local(self, dummy: object = None) -> None:
@@ -476,7 +542,8 @@ class RepChannel(NegotiatingChannel):
             if request is not None:
                 with self._lock:
                     self._replier.done()
-                self._attend()
+                if self._is_closed:
+                    self._leave()
         return request is not None
 
     def _call(self, request: Request) -> Any:

@@ -7,7 +7,9 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Protocol, TypeAlias
+from weakref import WeakMethod
 
+from yoton.clock import Deadline
 from yoton.events import Event, app
 
 logger = logging.getLogger(__name__)
@@ -15,13 +17,24 @@ logger = logging.getLogger(__name__)
 #: What a thread is to call; None: nothing more.
 _Calls: TypeAlias = "SimpleQueue[Callable[[], object] | None]"
 
+#: See `Context.lead`.
+_Lead: TypeAlias = "Callable[[Callable[[], bool], Deadline], None]"
+
 #: Seconds that the end of a thread is waited for. The call that it is making may take longer;
 #: then the thread ends by itself after that.
 THREAD_END_TIMEOUT = 1.0
 
 
 class Runner(Protocol):
-    """Makes calls, one after the other."""
+    """Makes calls, one after the other.
+
+    Attributes
+    ----------
+    is_own_thread : bool
+        Whether its thread has nothing else to do.
+    """
+
+    is_own_thread: bool
 
     def post(self, func: Callable[[], object]) -> bool:
         """Have func called soon; False if that will not be done. Does not wait."""
@@ -32,6 +45,8 @@ class Runner(Protocol):
 
 class EventRunner:
     """Has the yoton event loop make the calls."""
+
+    is_own_thread = False
 
     def post(self, func: Callable[[], object]) -> bool:
         """Put the call into the event queue; False if that is full."""
@@ -50,6 +65,9 @@ class ThreadRunner:
     ----------
     name : str
         Name of the thread.
+    lead : bound method
+        Reads what comes, in the thread while that has nothing to do; see `Context.lead`. Held
+        weakly.
 
     Raises
     ------
@@ -57,10 +75,12 @@ class ThreadRunner:
         The system, or an interpreter that is ending, allows no thread more.
     """
 
-    def __init__(self, name: str) -> None:
+    is_own_thread = True
+
+    def __init__(self, name: str, lead: _Lead) -> None:
         self._calls: _Calls = SimpleQueue()
         self._thread = threading.Thread(
-            target=_make_calls, args=(self._calls,), name=name, daemon=True
+            target=_make_calls, args=(self._calls, WeakMethod(lead)), name=name, daemon=True
         )
         self._thread.start()
 
@@ -82,11 +102,18 @@ class ThreadRunner:
             self._thread.join(THREAD_END_TIMEOUT)
 
 
-def _make_calls(calls: _Calls) -> None:
-    while (func := calls.get()) is not None:
+def _make_calls(calls: _Calls, lead: WeakMethod[_Lead]) -> None:
+    while (func := _next_call(calls, lead)) is not None:
         try:
             func()
         except BaseException:
             logger.exception("error in %s; it goes on", threading.current_thread().name)
         # Or the next wait would keep alive what it refers to.
         del func
+
+
+def _next_call(calls: _Calls, lead: WeakMethod[_Lead]) -> Callable[[], object] | None:
+    if calls.empty() and (lead_now := lead()) is not None:
+        lead_now(lambda: not calls.empty(), Deadline(None))
+        del lead_now
+    return calls.get()

@@ -56,11 +56,14 @@ class Node(Interface):
     def log_level(self) -> int:
         """At which level to log what connections do."""
 
-    def deliver(self, packages: Sequence[Package], connection: Connection) -> bool:
-        """Note packages that the peer sent; False if `act` has to follow."""
+    def deliver(self, packages: Sequence[Package], connection: Connection) -> None:
+        """Note packages that the peer sent."""
 
     def act(self, connection: Connection) -> None:
         """Act on all that was noted."""
+
+    def act_leading(self, connection: Connection) -> bool:
+        """Do so in a thread that leads; False if `act` has to follow."""
 
     def contexts_gone(self, ids: Sequence[int], connection: Connection) -> None:
         """Take note that some contexts can no longer be reached by way of the peer."""
@@ -403,13 +406,17 @@ class Connection:
 
     # What the link calls
 
-    def deliver(self, packages: Sequence[Package]) -> bool:
+    def deliver(self, packages: Sequence[Package]) -> None:
         """See `LinkOwner`."""
-        return self._context.deliver(packages, self)
+        self._context.deliver(packages, self)
 
     def act(self) -> None:
         """See `LinkOwner`."""
         self._context.act(self)
+
+    def act_leading(self) -> bool:
+        """See `LinkOwner`."""
+        return self._context.act_leading(self)
 
     def contexts_gone(self, ids: Sequence[int]) -> None:
         """See `LinkOwner`."""

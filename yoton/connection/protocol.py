@@ -188,6 +188,7 @@ class Protocol:
         self._own = own
         self._peer: Identity | None = None
         self._state = State.HANDSHAKE
+        self._has_said_goodbye = False
         self._line = b""
         # A hello has to come through, however little else is accepted.
         self._decoder = FrameDecoder(max(own.max_data_size, MAX_HELLO_SIZE))
@@ -211,6 +212,9 @@ class Protocol:
     @bookmark.setter
     def bookmark(self, bookmark: Bookmark) -> None:
         self._state, self._decoder.bookmark = bookmark
+        # This end may have said goodbye meanwhile.
+        if self._has_said_goodbye and Input.CLOSE_SENT in TRANSITIONS[self._state]:
+            self._advance(Input.CLOSE_SENT)
 
     @property
     def missing_size(self) -> int:
@@ -238,6 +242,7 @@ class Protocol:
         if Input.CLOSE_SENT not in TRANSITIONS[self._state]:
             raise LocalUsageError(f"cannot say goodbye on a link in the state: {self._state.value}")
         self._advance(Input.CLOSE_SENT)
+        self._has_said_goodbye = True
         return framing.encode_signal(_SIGNAL_CLOSE)
 
     def receive_data(self, data: bytes) -> list[Event]:

@@ -139,11 +139,12 @@ class Reader:
                 return
             self._has_leader = True
             self._is_called_back = False
-            is_satisfied_now = self._lead_until(is_satisfied, deadline)
-            self._is_called_back = not is_satisfied_now
+            if not self._lead_until(is_satisfied, deadline):
+                self._is_called_back = True
+            self._led_at = monotonic()
         finally:
+            # No call before the one that frees the turn, so no interrupt either.
             if True in turn:
-                self._led_at = monotonic()
                 self._has_leader = False
                 self.turn.release()
         if self._is_called_back:
@@ -158,23 +159,33 @@ class Reader:
 
     def _lead_until(self, is_satisfied: Callable[[], bool], deadline: Deadline) -> bool:
         """Read; False if the receive thread has to go on."""
+        end = Deadline(_lead_time(deadline))
+        is_over = False
         while not self._is_called_back:
             # Before there is more: what comes in bundles is not to fill a queue at once.
             if is_satisfied():
                 return True
             event = self.next_event()
             if event is None:
-                if not self._stream.wait_readable(_lead_time(deadline)):
+                if is_over or not self._read_within(end):
                     return False
-                try:
-                    self.read()
-                except OSError:
-                    return False  # the receive thread will find it too
+                # What comes for others, again and again, is not to keep this thread here.
+                is_over = end.passed()
             elif not isinstance(event, PackagesReceived) or not self._deliver(event.packages):
                 return False
             else:
                 self.handled()
         return is_satisfied()
+
+    def _read_within(self, deadline: Deadline) -> bool:
+        """Wait for bytes and read them; False if none come in time, or none at all any more."""
+        if self._is_at_end or not self._stream.wait_readable(deadline.remaining()):
+            return False
+        try:
+            self.read()
+        except OSError:
+            return False  # the receive thread will find it too
+        return True
 
     def time_to_stay_back(self) -> float:
         """Get the seconds for which the receive thread should leave the reading to others.

@@ -59,21 +59,24 @@ CANNOT_HANDLE = "Error while handling what came."
 class LinkOwner(Interface):
     """What a link tells its connection.
 
-    All are called from the link's threads, `deliver` also from those that lead.
+    All are called from the link's threads, `deliver` and `act_leading` from those that lead.
     """
 
     @property
     def timeout(self) -> float:
         """Seconds without bytes after which the peer counts as silent."""
 
-    def deliver(self, packages: Sequence[Package]) -> bool:
-        """Packages came: note them. False if `act` has to follow, in the receive thread.
+    def deliver(self, packages: Sequence[Package]) -> None:
+        """Packages came: note them.
 
         Called with the same packages again if Ctrl-C came in between.
         """
 
     def act(self) -> None:
         """Act on all that was noted."""
+
+    def act_leading(self) -> bool:
+        """Do so in a thread that leads; False if `act` has to follow in the receive thread."""
 
     def contexts_gone(self, ids: Sequence[int]) -> None:
         """The peer says that it can no longer reach some contexts."""
@@ -134,7 +137,9 @@ class ThreadedLink:
         # Guards the protocol once the threads run.
         self._protocol_lock = threading.RLock()
         self._writer = Writer(stream, outbox, self._encode)
-        self._reader = Reader(stream, protocol, self._protocol_lock, owner.deliver, self._call_back)
+        self._reader = Reader(
+            stream, protocol, self._protocol_lock, self._deliver_leading, self._call_back
+        )
         self._reader.put(greeting)
         # Set once; the peer is not told of the end then.
         self._is_broken_off = False
@@ -222,6 +227,10 @@ class ThreadedLink:
         with self._lock:
             self._changed.wake_all()
             self._is_full = True
+
+    def _deliver_leading(self, packages: Sequence[Package]) -> bool:
+        self._owner.deliver(packages)
+        return self._owner.act_leading()
 
     def _call_back(self) -> None:
         with self._lock:
@@ -349,7 +358,9 @@ class ThreadedLink:
 
     def _let_others_read(self) -> None:
         while (delay := self._reader.time_to_stay_back()) and not self._is_ending:
-            self._changed.wait_for(lambda: self._is_ending, Deadline(delay))
+            self._changed.wait_for(
+                lambda: self._is_ending or not self._reader.time_to_stay_back(), Deadline(delay)
+            )
 
     def _wait_for_bytes(self, watch: SilenceWatch) -> None:
         """Wait for bytes, and tell of silence meanwhile."""
