@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -25,8 +26,10 @@ def measure(peer: Peer, start: Start, options: dict[str, Any]) -> dict[str, floa
 
 
 def _start_python(code: str) -> float:
+    # With compiled modules, as installed ones are.
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     begin = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
     return time.perf_counter() - begin
 
 

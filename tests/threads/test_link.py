@@ -206,6 +206,7 @@ class Harness:
     def start(self, end: End) -> None:
         self._ends.append(end)
         end.link.start()
+        end.link.watch()
 
     def close(self) -> None:
         for end in self._ends:

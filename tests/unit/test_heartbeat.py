@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from yoton.connection.heartbeat import (
     BEAT_INTERVAL,
     MIN_SILENCE_TIMEOUT,
+    UNWATCHED_BEAT_INTERVAL,
     SilenceWatch,
     beat_delay,
 )
@@ -18,6 +19,10 @@ def test_the_intervals_are_those_of_pyzo() -> None:
     assert (BEAT_INTERVAL, MIN_SILENCE_TIMEOUT) == (0.25, 0.5)
 
 
+def test_who_is_not_watched_beats_rarely():
+    assert beat_delay(100.0, 100.25, is_watched=False) == UNWATCHED_BEAT_INTERVAL - 0.25
+
+
 @pytest.mark.parametrize(
     ("last_sent", "now", "delay"),
     [(10.0, 10.0, 0.25), (10.0, 10.125, 0.125), (10.0, 10.25, 0.0), (10.0, 99.0, 0.0)],
@@ -25,7 +30,7 @@ def test_the_intervals_are_those_of_pyzo() -> None:
 def test_a_beat_is_due_a_quarter_second_after_the_last_write(
     last_sent: float, now: float, delay: float
 ) -> None:
-    assert beat_delay(last_sent, now) == delay
+    assert beat_delay(last_sent, now, is_watched=True) == delay
 
 
 def test_silence_is_told_once() -> None:

@@ -46,7 +46,7 @@ OTHER = 18
 
 
 def asked(
-    requester: Requester[str], call: str = "call", timeout: float | None = 10.0, now: float = 0.0
+    requester: Requester, call: str = "call", timeout: float | None = 10.0, now: float = 0.0
 ) -> int:
     """Have a requester ask for a request; returns the id of that."""
     request_id = requester.new_id()
@@ -55,7 +55,7 @@ def asked(
     return request_id
 
 
-def given(requester: Requester[str], call: str = "call", replier_id: int = REPLIER) -> int:
+def given(requester: Requester, call: str = "call", replier_id: int = REPLIER) -> int:
     """Have a requester ask for a request, and give it to a replier."""
     request_id = asked(requester, call)
     assert requester.told(replier_id, OFFER, request_id, 0.0)
@@ -63,8 +63,8 @@ def given(requester: Requester[str], call: str = "call", replier_id: int = REPLI
 
 
 def replied(
-    requester: Requester[str], replier_id: int, request_id: int, data: bytes, now: float = 0.0
-) -> list[Finish[str]]:
+    requester: Requester, replier_id: int, request_id: int, data: bytes, now: float = 0.0
+) -> list[Finish]:
     """Have a reply come to a requester."""
     replies = list(requester.replied(request_id, replier_id, data))
     for reply in replies:
@@ -78,12 +78,12 @@ def test_the_texts_on_the_wire():
 
 
 def test_requests_are_numbered_from_one():
-    requester: Requester[str] = Requester()
+    requester: Requester = Requester()
     assert [asked(requester) for _ in range(3)] == [1, 2, 3]
 
 
 def test_the_first_that_offers_gets_the_request_and_all_hear_that_it_is_settled():
-    requester: Requester[str] = Requester()
+    requester: Requester = Requester()
     request_id = asked(requester)
     assert requester.told(REPLIER, OFFER, request_id, 0.0) == [
         Give(request_id, "call", PAYLOAD, REPLIER),
@@ -93,13 +93,13 @@ def test_the_first_that_offers_gets_the_request_and_all_hear_that_it_is_settled(
 
 @pytest.mark.parametrize("who", [REPLIER, OTHER])
 def test_later_offers_are_ignored(who):
-    requester: Requester[str] = Requester()
+    requester: Requester = Requester()
     request_id = given(requester)
     assert requester.told(who, OFFER, request_id, 0.0) == []
 
 
 def test_a_reply_finishes_the_request_once():
-    requester: Requester[str] = Requester()
+    requester: Requester = Requester()
     request_id = given(requester)
     assert replied(requester, REPLIER, request_id, b"reply") == [
         Finish(request_id, "call", b"reply")
@@ -108,7 +108,7 @@ def test_a_reply_finishes_the_request_once():
 
 
 def test_replies_that_nobody_waits_for_are_ignored():
-    requester: Requester[str] = Requester()
+    requester: Requester = Requester()
     waiting, running = asked(requester), given(requester)
     assert replied(requester, REPLIER, 1000, b"unknown id") == []
     assert replied(requester, REPLIER, waiting, b"nobody was given it") == []
@@ -117,12 +117,12 @@ def test_replies_that_nobody_waits_for_are_ignored():
 
 @pytest.mark.parametrize("text", [ASK, SETTLE, b"", b"req", b"req!!"])
 def test_a_requester_ignores_texts_that_are_no_offer(text):
-    requester: Requester[str] = Requester()
+    requester: Requester = Requester()
     assert requester.told(REPLIER, text, asked(requester), 0.0) == []
 
 
 def test_the_question_is_repeated_while_nobody_offers():
-    requester: Requester[str] = Requester()
+    requester: Requester = Requester()
     assert requester.next_deadline() is None
     request_id = asked(requester, now=100.0)
     question = Control(ASK, EVERYONE, request_id)
@@ -136,7 +136,7 @@ def test_the_question_is_repeated_while_nobody_offers():
 
 
 def test_requests_made_at_about_the_same_time_are_looked_at_together():
-    requester: Requester[str] = Requester()
+    requester: Requester = Requester()
     for number in range(10):
         asked(requester, now=100.0 + number * TIMER_RESOLUTION / 20)
     due = requester.next_deadline()
@@ -148,7 +148,7 @@ def test_requests_made_at_about_the_same_time_are_looked_at_together():
 def test_the_number_of_questions_that_are_repeated_is_limited(monkeypatch):
     assert MAX_REPEATED >= 1000  # so many requests at a time are not unusual
     monkeypatch.setattr(negotiation, "MAX_REPEATED", 2)
-    requester: Requester[str] = Requester()
+    requester: Requester = Requester()
     first, second, third = (asked(requester) for _ in range(3))
     repeated = [
         [action.request_id for action in requester.handle_timer(count * 0.5, is_heard=True)]
@@ -167,7 +167,7 @@ class Interrupting(float):
 
 @pytest.mark.parametrize("attribute", ["deadline", "ask_at"])
 def test_a_finalizer_may_cancel_what_is_being_looked_at(attribute):
-    requester: Requester[str] = Requester()
+    requester: Requester = Requester()
     request_id = asked(requester)
     interrupting = Interrupting(0.0)
     interrupting.cancel = lambda: requester.cancel(request_id)
@@ -177,7 +177,7 @@ def test_a_finalizer_may_cancel_what_is_being_looked_at(attribute):
 
 
 def test_a_question_that_left_after_the_settlement_is_settled_again():
-    requester: Requester[str] = Requester()
+    requester: Requester = Requester()
     waiting, settled = asked(requester), given(requester)
     questions = [Control(ASK, EVERYONE, request_id) for request_id in (waiting, settled)]
     assert requester.overtaken(questions) == [Control(SETTLE, EVERYONE, settled)]
@@ -185,7 +185,7 @@ def test_a_question_that_left_after_the_settlement_is_settled_again():
 
 
 def test_no_question_is_repeated_while_nobody_can_hear_it():
-    requester: Requester[str] = Requester()
+    requester: Requester = Requester()
     request_id = asked(requester)
     assert requester.handle_timer(RETRY_INTERVAL, is_heard=False) == []
     assert requester.next_deadline() == 2 * RETRY_INTERVAL
@@ -195,7 +195,7 @@ def test_no_question_is_repeated_while_nobody_can_hear_it():
 
 
 def test_a_waiting_request_is_cancelled_at_its_timeout():
-    requester: Requester[str] = Requester()
+    requester: Requester = Requester()
     request_id = asked(requester, timeout=0.2, now=100.0)
     assert requester.next_deadline() == pytest.approx(100.2)
     assert requester.handle_timer(100.2, is_heard=True) == [
@@ -206,13 +206,13 @@ def test_a_waiting_request_is_cancelled_at_its_timeout():
 
 
 def test_a_running_request_has_no_timeout():
-    requester: Requester[str] = Requester()
+    requester: Requester = Requester()
     given(requester)
     assert requester.handle_timer(1000.0, is_heard=True) == []
 
 
 def test_the_timeout_can_be_set_and_counts_from_the_beginning():
-    requester: Requester[str] = Requester()
+    requester: Requester = Requester()
     request_id = asked(requester, timeout=None, now=100.0)
     requester.set_timeout(request_id, 0.3)
     assert requester.next_deadline() == pytest.approx(100.3)
@@ -224,13 +224,13 @@ def test_the_timeout_can_be_set_and_counts_from_the_beginning():
 
 
 def test_the_timeout_of_a_request_that_does_not_wait_changes_nothing():
-    requester: Requester[str] = Requester()
+    requester: Requester = Requester()
     requester.set_timeout(given(requester), 0.1)
     assert requester.next_deadline() is None
 
 
 def test_the_next_deadline_is_that_of_the_first_request():
-    requester: Requester[str] = Requester()
+    requester: Requester = Requester()
     asked(requester, timeout=None, now=100.0)
     asked(requester, timeout=0.1, now=100.0)
     asked(requester, timeout=None, now=100.2)
@@ -240,14 +240,14 @@ def test_the_next_deadline_is_that_of_the_first_request():
 
 
 def test_a_deadline_of_the_past_does_not_last():
-    requester: Requester[str] = Requester()
+    requester: Requester = Requester()
     given(requester)
     asked(requester, now=500.0)
     assert requester.next_deadline() == 500.0 + RETRY_INTERVAL
 
 
 def test_a_waiting_request_can_be_cancelled_once():
-    requester: Requester[str] = Requester()
+    requester: Requester = Requester()
     request_id = asked(requester)
     assert requester.cancel(request_id) == Control(SETTLE, EVERYONE, request_id)
     assert requester.cancel(request_id) is None
@@ -255,12 +255,12 @@ def test_a_waiting_request_can_be_cancelled_once():
 
 
 def test_a_running_request_cannot_be_cancelled():
-    requester: Requester[str] = Requester()
+    requester: Requester = Requester()
     assert requester.cancel(given(requester)) is None
 
 
 def test_those_who_come_are_asked_at_once_for_what_waits():
-    requester: Requester[str] = Requester()
+    requester: Requester = Requester()
     first, _, last = asked(requester), given(requester), asked(requester)
     assert requester.connection_made(0.3) == [
         Control(ASK, EVERYONE, first),
@@ -271,7 +271,7 @@ def test_those_who_come_are_asked_at_once_for_what_waits():
 
 
 def test_the_requests_of_a_replier_that_is_gone_fail():
-    requester: Requester[str] = Requester()
+    requester: Requester = Requester()
     waiting, lost, kept = asked(requester), given(requester, "lost"), given(requester, "k", OTHER)
     (fail,) = requester.contexts_gone({REPLIER, 99})
     assert isinstance(fail, Fail)
@@ -283,7 +283,7 @@ def test_the_requests_of_a_replier_that_is_gone_fail():
 
 
 def test_a_request_that_could_not_be_given_is_forgotten():
-    requester: Requester[str] = Requester()
+    requester: Requester = Requester()
     request_id = given(requester)
     requester.forget(request_id)
     assert replied(requester, REPLIER, request_id, b"reply") == []
@@ -291,7 +291,7 @@ def test_a_request_that_could_not_be_given_is_forgotten():
 
 
 def test_the_end_cancels_what_waits_and_fails_what_runs():
-    requester: Requester[str] = Requester()
+    requester: Requester = Requester()
     waiting, _ = asked(requester, "waiting"), given(requester, "running")
     cancel, settlement, fail = requester.end()
     assert cancel == Cancel("waiting")
@@ -525,15 +525,15 @@ def test_a_replier_leaves_once_when_it_has_done_its_work():
 # Directly
 
 
-def quick_requester(count: int = 1) -> Requester[str]:
+def quick_requester(count: int = 1) -> Requester:
     """Get one that was replied to quickly so many times."""
-    requester: Requester[str] = Requester()
+    requester: Requester = Requester()
     for _ in range(count):
         assert replied(requester, REPLIER, given(requester), b"reply")
     return requester
 
 
-def ask_directly(requester: Requester[str], now: float = 0.0) -> Control | Give[str]:
+def ask_directly(requester: Requester, now: float = 0.0) -> Control | Give:
     request_id = requester.new_id()
     return requester.ask(request_id, "direct", PAYLOAD, None, now, may_give=True)
 
@@ -595,7 +595,7 @@ def test_one_of_several_repliers_has_one_at_a_time():
 
 def test_repliers_that_are_made_up_take_a_bounded_amount_of_memory(monkeypatch):
     monkeypatch.setattr(negotiation, "MAX_REPLIERS", 2)
-    requester: Requester[str] = Requester()
+    requester: Requester = Requester()
     for replier_id in range(10):
         requester.told(replier_id, OFFER, 1000, 0.0)
     assert len(requester._repliers) == 2
@@ -628,9 +628,9 @@ class _Node:
 class _RequestingNode(_Node):
     def __init__(self, node_id: int) -> None:
         super().__init__(node_id)
-        self.requester: Requester[tuple[int, int]] = Requester()
+        self.requester: Requester = Requester()
         # What another thread has decided to do, and has not done yet.
-        self.pending: list[Action[tuple[int, int]]] = []
+        self.pending: list[Action] = []
 
 
 class _ReplyingNode(_Node):

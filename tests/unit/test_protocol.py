@@ -32,6 +32,7 @@ from yoton.connection.protocol import (
     MAX_HELLO_SIZE,
     OTHER_END_DROPPED,
     TRANSITIONS,
+    BeatsWanted,
     Connected,
     ContextsGone,
     Event,
@@ -733,3 +734,8 @@ def test_a_bundle_comes_by_itself() -> None:
     protocol = open_protocol()
     counts = [len(event.packages) for event in protocol.receive_data(b"".join(stream))]
     assert counts == [2, 1]
+
+
+def test_an_extended_end_can_ask_for_beats() -> None:
+    watching, watched = open_protocol(), open_protocol(is_extended=True)
+    assert watched.receive_data(watching.send_watch()) == [BeatsWanted()]

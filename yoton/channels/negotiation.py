@@ -20,8 +20,7 @@ import itertools
 import math
 from collections import OrderedDict, deque
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias
 
 from yoton.package import EVERYONE
 
@@ -93,54 +92,49 @@ class Payload(NamedTuple):
     is_msgpack: bool
 
 
-#: What stands for a request at the requester; the negotiation hands it back, no more.
-CallT = TypeVar("CallT")
+# `call` is what stands for a request at the requester; the negotiation hands it back, no more.
 
 
-@dataclass(slots=True)
-class Give(Generic[CallT]):
+class Give(NamedTuple):
     """Send a request to a replier: from now on it is running, and cannot be cancelled."""
 
     request_id: int
-    call: CallT
+    call: Any
     payload: Payload
     replier_id: int
 
 
-@dataclass(slots=True)
-class Finish(Generic[CallT]):
+class Finish(NamedTuple):
     """Hand the encoded reply to who waits for it; `Requester.finished` has to follow."""
 
     request_id: int
-    call: CallT
+    call: Any
     data: bytes
 
 
-@dataclass(slots=True)
-class Cancel(Generic[CallT]):
+class Cancel(NamedTuple):
     """Tell who waits for a reply that the request was given up."""
 
-    call: CallT
+    call: Any
 
 
-@dataclass(slots=True)
-class Fail(Generic[CallT]):
+class Fail(NamedTuple):
     """Tell who waits for a reply why there will be none."""
 
-    call: CallT
+    call: Any
     reason: str
 
 
 #: What a requester wants to be done.
-Action: TypeAlias = "Control | Give[CallT] | Finish[CallT] | Cancel[CallT] | Fail[CallT]"
+Action: TypeAlias = "Control | Give | Finish | Cancel | Fail"
 
 
-class _Waiting(Generic[CallT]):
+class _Waiting:
     """A request that no replier has yet."""
 
     __slots__ = ("ask_at", "call", "deadline", "made_at", "payload")
 
-    def __init__(self, call: CallT, payload: Payload, timeout: float | None, now: float) -> None:
+    def __init__(self, call: object, payload: Payload, timeout: float | None, now: float) -> None:
         self.call = call
         self.payload = payload
         self.made_at = now
@@ -155,16 +149,14 @@ class _Waiting(Generic[CallT]):
         return min(self.ask_at, self.deadline)
 
 
-@dataclass(slots=True)
-class _Running(Generic[CallT]):
+class _Running(NamedTuple):
     """A request that a replier has."""
 
-    call: CallT
+    call: Any
     replier_id: int
     since: float
 
 
-@dataclass(slots=True)
 class _QuickReplier:
     """A replier that gets requests directly.
 
@@ -178,12 +170,15 @@ class _QuickReplier:
         When its last reply came.
     """
 
-    window: int
-    running: int
-    heard_at: float
+    __slots__ = ("heard_at", "running", "window")
+
+    def __init__(self, window: int, running: int, heard_at: float) -> None:
+        self.window = window
+        self.running = running
+        self.heard_at = heard_at
 
 
-class Requester(Generic[CallT]):
+class Requester:
     """The side that has requests: each waits, then runs at one replier, then is over.
 
     That it is over is said just once for each: by `Finish`, `Cancel` or `Fail`, or by what
@@ -192,8 +187,8 @@ class Requester(Generic[CallT]):
 
     def __init__(self) -> None:
         self._ids = itertools.count(1)
-        self._waiting: dict[int, _Waiting[CallT]] = {}
-        self._running: dict[int, _Running[CallT]] = {}
+        self._waiting: dict[int, _Waiting] = {}
+        self._running: dict[int, _Running] = {}
         # Repliers that have offered themselves, and those of them that get requests directly.
         self._repliers: set[int] = set()
         self._quick: dict[int, _QuickReplier] = {}
@@ -207,13 +202,13 @@ class Requester(Generic[CallT]):
     def ask(
         self,
         request_id: int,
-        call: CallT,
+        call: object,
         payload: Payload,
         timeout: float | None,
         now: float,
         *,
         may_give: bool = False,
-    ) -> Control | Give[CallT]:
+    ) -> Control | Give:
         """Take a request on, and get the question to send, or the request itself.
 
         Parameters
@@ -270,7 +265,7 @@ class Requester(Generic[CallT]):
         """Note that a request could not be given to its replier."""
         self._running.pop(request_id, None)
 
-    def told(self, source_id: int, text: bytes, request_id: int, now: float) -> list[Action[CallT]]:
+    def told(self, source_id: int, text: bytes, request_id: int, now: float) -> list[Action]:
         """Act on a text that a replier sent; what does not fit is ignored."""
         if text == OFFER:
             return self._offered(request_id, source_id, now)
@@ -278,7 +273,7 @@ class Requester(Generic[CallT]):
             return list(self._lost({source_id}, "was closed"))
         return []
 
-    def _offered(self, request_id: int, replier_id: int, now: float) -> list[Action[CallT]]:
+    def _offered(self, request_id: int, replier_id: int, now: float) -> list[Action]:
         if len(self._repliers) < MAX_REPLIERS:
             self._repliers.add(replier_id)
         waiting = self._waiting.pop(request_id, None)
@@ -288,7 +283,7 @@ class Requester(Generic[CallT]):
         give = Give(request_id, waiting.call, waiting.payload, replier_id)
         return [give, _settlement(request_id)]
 
-    def replied(self, request_id: int, replier_id: int, data: bytes) -> Iterator[Finish[CallT]]:
+    def replied(self, request_id: int, replier_id: int, data: bytes) -> Iterator[Finish]:
         """Get what to do with a reply, if it is one; nothing changes before `finished`."""
         running = self._running.get(request_id)
         if running is not None and running.replier_id == replier_id:
@@ -315,11 +310,11 @@ class Requester(Generic[CallT]):
             waiting.ask_at = now + RETRY_INTERVAL
         return [_question(request_id) for request_id in list(self._waiting)]
 
-    def contexts_gone(self, ids: Collection[int]) -> list[Fail[CallT]]:
+    def contexts_gone(self, ids: Collection[int]) -> list[Fail]:
         """Fail the requests whose replier is out of reach."""
         return self._lost(ids, "is gone")
 
-    def _lost(self, ids: Collection[int], what: str) -> list[Fail[CallT]]:
+    def _lost(self, ids: Collection[int], what: str) -> list[Fail]:
         self._repliers.difference_update(ids)
         for replier_id in ids:
             self._quick.pop(replier_id, None)
@@ -330,9 +325,9 @@ class Requester(Generic[CallT]):
                 fails.append(Fail(running.call, f"its replier {running.replier_id:#x} {what}"))
         return fails
 
-    def end(self) -> list[Action[CallT]]:
+    def end(self) -> list[Action]:
         """Give up all requests, as the channel is closed."""
-        actions: list[Action[CallT]] = []
+        actions: list[Action] = []
         for request_id, waiting in list(self._waiting.items()):
             actions += [Cancel(waiting.call), _settlement(request_id)]
         for running in self._running.values():
@@ -346,7 +341,7 @@ class Requester(Generic[CallT]):
         """Get when to call `handle_timer`; None while nothing waits."""
         return self._due if self._waiting else None
 
-    def handle_timer(self, now: float, is_heard: bool) -> list[Action[CallT]]:
+    def handle_timer(self, now: float, is_heard: bool) -> list[Action]:
         """Do what is due; it does no harm to come too early.
 
         Parameters
@@ -356,7 +351,7 @@ class Requester(Generic[CallT]):
         is_heard : bool
             Whether there is a connection. Without one, questions would only pile up.
         """
-        actions: list[Action[CallT]] = []
+        actions: list[Action] = []
         self._due = math.inf
         repeatable = MAX_REPEATED if is_heard else 0
         for request_id, waiting in list(self._waiting.items()):
@@ -382,7 +377,7 @@ class Requester(Generic[CallT]):
         self._waiting[request_id] = waiting
         return True
 
-    def overtaken(self, sent: Iterable[Action[CallT]]) -> list[Control]:
+    def overtaken(self, sent: Iterable[Action]) -> list[Control]:
         """Get what to send because of questions that have just been sent.
 
         Between the decision to ask and the sending, another thread may have settled the

@@ -99,7 +99,7 @@ class ReqChannel(NegotiatingChannel):
 
     def _prepare(self) -> None:
         super()._prepare()
-        self._requester: Requester[Future] = Requester()
+        self._requester: Requester = Requester()
 
     def __getattr__(self, name: str) -> Callable[..., Future]:
         """Get the function that makes a request; names with a leading underscore are none."""
@@ -206,7 +206,7 @@ class ReqChannel(NegotiatingChannel):
                 self._arrived.popleft()
         return True
 
-    def _hear_next(self) -> list[Action[Future]]:
+    def _hear_next(self) -> list[Action]:
         """Find out what to do about the next text, which is no reply; the lock is held."""
         if not self._arrived:
             return []
@@ -238,7 +238,7 @@ class ReqChannel(NegotiatingChannel):
             self._alarm.reset(self._requester.next_deadline())
         self._perform_asking(actions)
 
-    def _perform(self, actions: Sequence[Action[Future]]) -> None:
+    def _perform(self, actions: Sequence[Action]) -> None:
         for action in actions:
             match action:
                 case Control():
@@ -250,14 +250,14 @@ class ReqChannel(NegotiatingChannel):
                 case Fail():
                     _fail(action.call, ConnectionClosed(f"the request was lost: {action.reason}"))
 
-    def _perform_asking(self, actions: Sequence[Action[Future]]) -> None:
+    def _perform_asking(self, actions: Sequence[Action]) -> None:
         """Perform actions among which there are questions."""
         self._perform(actions)
         with self._lock:
             settlements = self._requester.overtaken(actions)
         self._perform(settlements)
 
-    def _give(self, action: Give[Future]) -> None:
+    def _give(self, action: Give) -> None:
         payload = action.payload
         try:
             if payload.is_msgpack and not self._context.object_is_msgpack:

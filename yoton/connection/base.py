@@ -105,6 +105,8 @@ class Connection:
         self._closed_signal = Signal()
         self._timedout_signal = Signal()
         self._timeout = MIN_SILENCE_TIMEOUT
+        # Whether the user cares for the peer's silence. Otherwise beats would only cost time.
+        self._is_watching = False
         self._outbox = context.new_outbox()
         # Guards what follows.
         self._lock = threading.RLock()
@@ -217,6 +219,7 @@ class Connection:
         True: nothing came for `timeout` seconds. False: something came again. The connection
         stays open meanwhile.
         """
+        self._watch()
         return self._timedout_signal
 
     @property
@@ -230,6 +233,13 @@ class Connection:
     @timeout.setter
     def timeout(self, seconds: float) -> None:
         self._timeout = max(MIN_SILENCE_TIMEOUT, float(seconds))
+        self._watch()
+
+    def _watch(self) -> None:
+        self._is_watching = True
+        link = self._link
+        if link is not None:
+            link.watch()
 
     # Methods for the user
 
@@ -398,6 +408,8 @@ class Connection:
         finally:
             # Also after an interrupt: a link that does not run would never end.
             link.start()
+        if self._is_watching:
+            link.watch()
         return True
 
     def _label(self, stream: ByteStream) -> str:

@@ -8,14 +8,19 @@ from __future__ import annotations
 #: Seconds without anything sent after which a beat is sent.
 BEAT_INTERVAL = 0.25
 
+#: The same while the peer does not want to notice: just so that a line that is dead, or that a
+#: router between the two has forgotten, is found out some time.
+UNWATCHED_BEAT_INTERVAL = 10.0
+
 #: Seconds without anything received after which the peer counts as silent: the default and
 #: the least, two beats, below which every second beat that is a little late would be told.
 MIN_SILENCE_TIMEOUT = 0.5
 
 
-def beat_delay(last_sent: float, now: float) -> float:
+def beat_delay(last_sent: float, now: float, is_watched: bool) -> float:
     """Get the seconds until a beat is due, 0.0 if it is; times in seconds of one clock."""
-    return max(0.0, last_sent + BEAT_INTERVAL - now)
+    interval = BEAT_INTERVAL if is_watched else UNWATCHED_BEAT_INTERVAL
+    return max(0.0, last_sent + interval - now)
 
 
 class SilenceWatch:

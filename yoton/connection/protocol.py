@@ -26,6 +26,9 @@ _LINK_HELLO = 2
 #: ... and that some contexts, whose ids are the data, can no longer be reached that way.
 _LINK_CONTEXTS_GONE = 3
 
+#: ... and that the peer's silence is to be noticed soon.
+_LINK_WATCH = 4
+
 #: Versions of the extension that this end speaks; the highest common one is used.
 EXTENSION_VERSIONS = (1,)
 
@@ -145,6 +148,10 @@ class ContextsGone(NamedTuple):
     ids: Sequence[int]
 
 
+class BeatsWanted(NamedTuple):
+    """The peer wants to notice soon when nothing comes."""
+
+
 class PeerClosed(NamedTuple):
     """The peer sends no more; what this end still has to send reaches it."""
 
@@ -167,7 +174,7 @@ class Failed(NamedTuple):
 #: A place in what a peer sent, see `Protocol.bookmark`.
 Bookmark: TypeAlias = "tuple[State, framing.Bookmark]"
 
-Event = Connected | PackagesReceived | ContextsGone | PeerClosed | Failed
+Event = Connected | PackagesReceived | ContextsGone | BeatsWanted | PeerClosed | Failed
 
 
 class Protocol:
@@ -230,6 +237,10 @@ class Protocol:
     def send_beat(self) -> bytes:
         """Get the bytes that tell the peer that this end lives."""
         return framing.encode_signal(_SIGNAL_BEAT)
+
+    def send_watch(self) -> bytes:
+        """Get the bytes that have an extended peer send beats often."""
+        return b"".join(framing.encode_package(Package(b"\x01", SLOT_LINK, 0, _LINK_WATCH)))
 
     def send_close(self) -> bytes:
         """Say goodbye; the bytes go behind all packages.
@@ -374,6 +385,8 @@ class Protocol:
                 fault = f"The peer's list of contexts has {len(package.data)} bytes."
                 return self._fail(fault, RemoteProtocolError(fault))
             return [ContextsGone(_decode_ids(package.data))]
+        if package.source_seq == _LINK_WATCH:
+            return [BeatsWanted()]
         return []  # something that a later version says
 
 

@@ -28,6 +28,7 @@ from yoton.connection.outbox import Outbox
 from yoton.connection.protocol import (
     OTHER_END_CLOSED,
     TRANSITIONS,
+    BeatsWanted,
     Connected,
     ContextsGone,
     Event,
@@ -52,6 +53,9 @@ logger = logging.getLogger(__name__)
 #: Seconds that an orderly end may take: to write what waits, and to hear the peer's end. A peer
 #: that lives answers within milliseconds.
 CLOSE_TIMEOUT = 2.0
+
+#: Seconds after which the receive thread looks whether it is to notice silence meanwhile.
+_UNWATCHED_WAIT = 1.0
 
 CANNOT_HANDLE = "Error while handling what came."
 
@@ -141,6 +145,10 @@ class ThreadedLink:
             stream, protocol, self._protocol_lock, self._deliver_leading, self._call_back
         )
         self._reader.put(greeting)
+        # Whether the peer wants beats often, and this end does; each is set once. Peers without
+        # the extension always do.
+        self._is_watched = not self.peer.is_extended
+        self._is_watching = not self.peer.is_extended
         # Set once; the peer is not told of the end then.
         self._is_broken_off = False
         # Guards the five fields below it. Never held together with another lock.
@@ -179,6 +187,13 @@ class ThreadedLink:
         """Wait until the stream has taken all that is in the outbox; False at the deadline."""
         self.kick()
         return self._writer.wait_until_written(deadline)
+
+    def watch(self) -> None:
+        """Notice from now on when the peer falls silent."""
+        if not self._is_watching:
+            self._is_watching = True
+            self._writer.add_signal(self._protocol.send_watch())
+            self.kick()
 
     def lead(self, is_satisfied: Callable[[], bool], deadline: Deadline) -> None:
         """Read in this thread while it waits for something, see `Reader.lead`."""
@@ -286,11 +301,15 @@ class ThreadedLink:
             # Not for ever: the end may begin meanwhile, and has a deadline.
             self._stream.wait_writable(BEAT_INTERVAL)
             return
-        delay = beat_delay(self._writer.last_write, monotonic())
+        is_watched = self._is_watched
+        delay = beat_delay(self._writer.last_write, monotonic(), is_watched)
         if delay == 0.0:
             self._writer.add_signal(self._protocol.send_beat())
             return
-        self._changed.wait_for(lambda: self._is_full or self._is_ending, Deadline(delay))
+        self._changed.wait_for(
+            lambda: self._is_full or self._is_ending or self._is_watched is not is_watched,
+            Deadline(delay),
+        )
 
     def _say_goodbye(self) -> None:
         deadline = Deadline(CLOSE_TIMEOUT)
@@ -366,6 +385,10 @@ class ThreadedLink:
         """Wait for bytes, and tell of silence meanwhile."""
         # This end may have been busy with what came before; that is no silence of the peer.
         watch.restart(monotonic())
+        while not self._is_watching:
+            if self._stream.wait_readable(_UNWATCHED_WAIT):
+                return
+            watch.restart(monotonic())
         while not self._stream.wait_readable(watch.delay(monotonic(), self._owner.timeout)):
             if watch.look(monotonic(), self._owner.timeout):
                 self._owner.silence_changed(True)
@@ -386,6 +409,10 @@ class ThreadedLink:
             self._owner.act()
         elif isinstance(event, ContextsGone):
             self._owner.contexts_gone(event.ids)
+        elif isinstance(event, BeatsWanted):
+            with self._lock:
+                self._changed.wake_all()
+                self._is_watched = True
         elif isinstance(event, PeerClosed):
             self.close(OTHER_END_CLOSED)
         elif isinstance(event, Failed):
