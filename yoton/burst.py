@@ -41,9 +41,8 @@ class Burst:
     Attributes
     ----------
     is_on : bool
-        Whether messages are held back. Changed by the thread of the scheduler alone, which is
-        also the one that looks after what was held back: a message that is added before
-        looking at this is never left behind.
+        Whether messages are held back. The thread of the scheduler, which looks after what was
+        held back, ends it: a message that is added before looking at this is never left behind.
     """
 
     def __init__(self, flush: Callable[[], object]) -> None:
@@ -62,13 +61,17 @@ class Burst:
         if self._quick_count == QUICK_COUNT and not self.is_on:
             # An interpreter that is ending allows no thread: then there is no burst.
             with contextlib.suppress(RuntimeError):
-                scheduler.call_at(now, self._begin)
+                scheduler.call_at(now, self.begin)
 
     def answer_is_awaited(self) -> None:
         """Take note that messages do not follow each other as quickly as they could."""
         self._quick_count = 0
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Begin a burst, as several messages will follow.
+
+        Only in a thread that no Ctrl-C strikes: nobody would look after the burst.
+        """
         if not self.is_on:
             self._look_later()
             self.is_on = True

@@ -415,6 +415,13 @@ class Context:
             self.flush_burst()
             self._burst.flushed()
 
+    def begin_burst(self) -> None:
+        """Hold back what is sent from now on for a moment, as several messages will follow.
+
+        Only in a thread that no Ctrl-C strikes.
+        """
+        self._burst.begin()
+
     def flush_burst(self) -> None:
         """Give all that was sent so far to the connections, and have it written."""
         with self._lock:
@@ -560,6 +567,10 @@ class Context:
             if not receiver.act_leading():
                 return False
             self._acting.pop(receiver, None)
+            if self._others(connection):
+                # One that has just come may have delivered before that, and have found it there.
+                self._acting[receiver] = None
+                return False
         return True
 
     def _next_acting(self) -> Receiver | None:

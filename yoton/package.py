@@ -212,9 +212,14 @@ class Bundle(Package):
         As of a `Package`.
     source_seq : int
         The number of the last message; those before it have the numbers before.
+
+    Attributes
+    ----------
+    frame : bytes or None
+        Its bytes on the wire once it was encoded: the same for all peers.
     """
 
-    __slots__ = ("sizes",)
+    __slots__ = ("frame", "sizes")
 
     def __init__(
         self,
@@ -227,6 +232,7 @@ class Bundle(Package):
     ) -> None:
         super().__init__(data, slot, source_id, source_seq, is_msgpack=is_msgpack)
         self.sizes = sizes
+        self.frame: bytes | None = None
         self.count = len(sizes)
 
     def messages(self) -> Sequence[bytes]:

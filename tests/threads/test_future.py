@@ -41,6 +41,9 @@ class FakeAsker:
         was_waiting, self.is_waiting = self.is_waiting, False
         return was_waiting
 
+    def _is_running(self, request_id: int) -> bool:
+        return False
+
     def _lead(self, is_satisfied: Callable[[], bool], deadline: Deadline) -> None:
         pass
 

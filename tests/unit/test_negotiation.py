@@ -23,6 +23,7 @@ from yoton.channels.negotiation import (
     OFFER_LIFETIME,
     QUICK_REPLY,
     RETRY_INTERVAL,
+    RETURN,
     SETTLE,
     TIMER_RESOLUTION,
     Action,
@@ -73,8 +74,8 @@ def replied(
 
 
 def test_the_texts_on_the_wire():
-    texts = (ASK, OFFER, SETTLE, LEAVE, CONTROL_SEQ)
-    assert texts == (b"req?", b"req!", b"req-", b"req.", 2**63)
+    texts = (ASK, OFFER, SETTLE, RETURN, LEAVE, CONTROL_SEQ)
+    assert texts == (b"req?", b"req!", b"req-", b"req<", b"req.", 2**63)
 
 
 def test_requests_are_numbered_from_one():
@@ -599,6 +600,31 @@ def test_repliers_that_are_made_up_take_a_bounded_amount_of_memory(monkeypatch):
     for replier_id in range(10):
         requester.told(replier_id, OFFER, 1000, 0.0)
     assert len(requester._repliers) == 2
+
+
+def test_what_a_replier_returns_waits_again_and_is_asked_for():
+    requester = quick_requester()
+    action = ask_directly(requester)
+    assert requester.is_running(action.request_id)
+    question = Control(ASK, EVERYONE, action.request_id)
+    assert requester.told(OTHER, RETURN, action.request_id, 0.0) == []
+    assert requester.told(REPLIER, RETURN, action.request_id, 0.0) == [question]
+    assert requester.told(REPLIER, RETURN, action.request_id, 0.0) == []
+    assert not requester.is_running(action.request_id)
+    assert isinstance(ask_directly(requester), Control)
+    assert requester.told(OTHER, OFFER, action.request_id, 0.0)[0] == Give(
+        action.request_id, "direct", PAYLOAD, OTHER
+    )
+
+
+def test_a_replier_expects_what_it_has_offered_itself_for():
+    replier = Replier()
+    ask(replier, ALICE, 1)
+    assert not replier.has_offered(ALICE, 1)
+    offers(replier)
+    assert replier.has_offered(ALICE, 1)
+    give(replier, ALICE, 1)
+    assert not replier.has_offered(ALICE, 1)
 
 
 @pytest.mark.parametrize("end", ["leaves", "is gone"])

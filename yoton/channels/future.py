@@ -18,6 +18,9 @@ class Asker(Protocol):
     def _withdraw(self, request_id: int) -> bool:
         """Give a request up if no replier has it yet; tells whether that was so."""
 
+    def _is_running(self, request_id: int) -> bool:
+        """Tell whether a replier has the request."""
+
     def _lead(self, is_satisfied: Callable[[], bool], deadline: Deadline) -> None:
         """Read what comes in this thread, for a little while at most."""
 
@@ -55,8 +58,14 @@ class Future(concurrent.futures.Future[Any]):
         """
         if self._asker._withdraw(self._request_id):
             self._end_cancelled()
+        elif self._asker._is_running(self._request_id):
+            return False
         # If it was not withdrawn and is not cancelled, another thread is about to do that.
         return super().cancel()
+
+    def running(self) -> bool:
+        """Tell whether a replier has the request."""
+        return super().running() or (not self.done() and self._asker._is_running(self._request_id))
 
     def result(self, timeout: float | None = None) -> Any:
         """Get the result, waiting until it is there.

@@ -7,7 +7,8 @@ replies. So the load is shared: nobody gets a request while it is busy and anoth
 
 A replier that replies quickly is given the next request directly, without being asked, which
 takes half the time; and further ones meanwhile, if no other replier is known. So it is in networks
-in which all know of it; there a replier that is closed says so ("req.").
+in which all know of it. There a replier that has no thread of its own gives such a request back
+("req<"), and one that is closed says so ("req.").
 
 Both sides are told what came, and the time in seconds where that matters (`now`); they answer
 what is to be done, and when they want to be called next. They are not thread-safe, but a
@@ -31,6 +32,8 @@ CONTROL_SEQ = 2**63
 ASK = b"req?"
 OFFER = b"req!"
 SETTLE = b"req-"
+#: From a replier that was given a request without having offered itself, and has no time for it.
+RETURN = b"req<"
 #: From a replier that is closed: what it has not replied to by then, it never will.
 LEAVE = b"req."
 
@@ -152,7 +155,7 @@ class _Waiting:
 class _Running(NamedTuple):
     """A request that a replier has."""
 
-    call: Any
+    request: _Waiting
     replier_id: int
     since: float
 
@@ -226,15 +229,19 @@ class Requester:
         may_give : bool
             Whether a quick replier may be given it without being asked.
         """
+        request = _Waiting(call, payload, timeout, now)
         replier_id = self._free_replier(now) if may_give else None
         if replier_id is not None:
             self._quick[replier_id].running += 1
-            self._running[request_id] = _Running(call, replier_id, now)
+            self._running[request_id] = _Running(request, replier_id, now)
             return Give(request_id, call, payload, replier_id)
+        return self._question(request_id, request)
+
+    def _question(self, request_id: int, request: _Waiting) -> Control:
         if not self._waiting:
             self._due = math.inf
-        waiting = self._waiting[request_id] = _Waiting(call, payload, timeout, now)
-        self._due = min(self._due, waiting.due)
+        self._waiting[request_id] = request
+        self._due = min(self._due, request.due)
         return _question(request_id)
 
     def _free_replier(self, now: float) -> int | None:
@@ -269,6 +276,8 @@ class Requester:
         """Act on a text that a replier sent; what does not fit is ignored."""
         if text == OFFER:
             return self._offered(request_id, source_id, now)
+        if text == RETURN:
+            return list(self._returned(request_id, source_id, now))
         if text == LEAVE:
             return list(self._lost({source_id}, "was closed"))
         return []
@@ -279,15 +288,28 @@ class Requester:
         waiting = self._waiting.pop(request_id, None)
         if waiting is None:
             return []
-        self._running[request_id] = _Running(waiting.call, replier_id, now)
+        self._running[request_id] = _Running(waiting, replier_id, now)
         give = Give(request_id, waiting.call, waiting.payload, replier_id)
         return [give, _settlement(request_id)]
+
+    def _returned(self, request_id: int, replier_id: int, now: float) -> Iterator[Control]:
+        running = self._running.get(request_id)
+        if running is None or running.replier_id != replier_id:
+            return
+        del self._running[request_id]
+        self._quick.pop(replier_id, None)
+        running.request.ask_at = now + RETRY_INTERVAL
+        yield self._question(request_id, running.request)
+
+    def is_running(self, request_id: int) -> bool:
+        """Tell whether a replier has a request."""
+        return request_id in self._running
 
     def replied(self, request_id: int, replier_id: int, data: bytes) -> Iterator[Finish]:
         """Get what to do with a reply, if it is one; nothing changes before `finished`."""
         running = self._running.get(request_id)
         if running is not None and running.replier_id == replier_id:
-            yield Finish(request_id, running.call, data)
+            yield Finish(request_id, running.request.call, data)
 
     def finished(self, request_id: int, now: float) -> None:
         """Note that a reply has been handed on. It does no harm to repeat that."""
@@ -322,7 +344,9 @@ class Requester:
         for request_id, running in list(self._running.items()):
             if running.replier_id in ids:
                 del self._running[request_id]
-                fails.append(Fail(running.call, f"its replier {running.replier_id:#x} {what}"))
+                fails.append(
+                    Fail(running.request.call, f"its replier {running.replier_id:#x} {what}")
+                )
         return fails
 
     def end(self) -> list[Action]:
@@ -331,7 +355,7 @@ class Requester:
         for request_id, waiting in list(self._waiting.items()):
             actions += [Cancel(waiting.call), _settlement(request_id)]
         for running in self._running.values():
-            actions.append(Fail(running.call, "its channel was closed"))
+            actions.append(Fail(running.request.call, "its channel was closed"))
         self._waiting.clear()
         self._running.clear()
         self._quick.clear()
@@ -483,6 +507,10 @@ class Replier:
         self._asked.pop(key, None)
         if self._offered == key:
             self._offered = None
+
+    def has_offered(self, source_id: int, request_id: int) -> bool:
+        """Tell whether it has offered itself for a request and expects it."""
+        return self._offered == (source_id, request_id)
 
     def offer(self, now: float) -> Control | None:
         """Get an offer to send; None if there is nobody to make one to, or no time for it."""

@@ -119,7 +119,8 @@ class SubChannel(BaseChannel):
 
     def __next__(self) -> Any:
         """Get the next pending message; StopIteration if there is none."""
-        self._look_at_sync()
+        if self._word is not None:
+            self._look_at_sync()
         message = self._inbox.take()
         if message is None:
             raise StopIteration
@@ -150,9 +151,12 @@ class SubChannel(BaseChannel):
         ArgumentError
             block is something else. A ValueError.
         """
-        self._look_at_sync()
-        message = self._inbox.take() or self._wait_for_message(_deadline(block))
-        return self._message_type.message_from_bytes(message[0] if message else b"")
+        if self._word is not None:
+            self._look_at_sync()
+        message = self._inbox.take()
+        if message is None:
+            message = self._wait_for_message(_deadline(block))
+        return self._message_type.message_from_bytes(message[0])
 
     def recv_all(self) -> list[Any]:
         """Receive all pending messages; does not wait, and the list may be empty.
@@ -219,9 +223,9 @@ class SubChannel(BaseChannel):
             Deadline(HOLD_TIMEOUT),
         )
 
-    def _wait_for_message(self, deadline: Deadline) -> tuple[bytes, int] | None:
+    def _wait_for_message(self, deadline: Deadline) -> tuple[bytes, int]:
         self._context.lead(self._has_message, deadline)
-        return self._inbox.take() or self._inbox.get(deadline)
+        return self._inbox.take() or self._inbox.get(deadline) or (b"", 0)
 
     def close(self) -> None:
         """Close the channel: it gets nothing more; what has come can still be received."""

@@ -17,6 +17,7 @@ from yoton.channels.future import Future, checked_timeout
 from yoton.channels.negotiating import NegotiatingChannel
 from yoton.channels.negotiation import (
     CONTROL_SEQ,
+    RETURN,
     Action,
     Cancel,
     Control,
@@ -41,6 +42,7 @@ from yoton.exceptions import (
     YotonError,
 )
 from yoton.message_types import OBJECT, msgpack_to_tagged
+from yoton.package import Package
 
 logger = logging.getLogger(__name__)
 
@@ -143,9 +145,7 @@ class ReqChannel(NegotiatingChannel):
                 scheduler.now(),
                 may_give=self._context.peers_are_extended,
             )
-            if isinstance(action, Give):
-                future._begin()
-            else:
+            if not isinstance(action, Give):
                 self._alarm.set(self._requester.next_deadline())
         if isinstance(action, Give):
             self._give(action)
@@ -171,6 +171,9 @@ class ReqChannel(NegotiatingChannel):
         self._send_control(settlement)
         return True
 
+    def _is_running(self, request_id: int) -> bool:
+        return self._requester.is_running(request_id)
+
     def _lead(self, is_satisfied: Callable[[], bool], deadline: Deadline) -> None:
         self._context.lead(is_satisfied, deadline)
 
@@ -187,7 +190,7 @@ class ReqChannel(NegotiatingChannel):
             with self._lock:
                 actions = self._hear_next()
                 self._alarm.set(self._requester.next_deadline())
-            self._perform(actions)
+            self._perform_asking(actions)
 
     def act_leading(self) -> bool:
         """Act on the replies that came, up to something else: then False.
@@ -425,10 +428,12 @@ class RepChannel(NegotiatingChannel):
     def packages_delivered(self) -> None:
         """Act on what requesters sent."""
         with self._lock:
-            surplus = self._receive_arrived()
+            surplus, returns = self._receive_arrived()
             # What was noted before the channel was closed may come here after that.
             left = self._replier.end() if self._is_closed else []
             self._alarm.set(self._replier.next_deadline())
+        for control in returns:
+            self._send_control(control)
         self._refuse(surplus, "too many requests wait at the replier")
         self._refuse(left, _CLOSED)
         self._attend()
@@ -440,15 +445,34 @@ class RepChannel(NegotiatingChannel):
         self.packages_delivered()
         return True
 
-    def _receive_arrived(self) -> list[Request]:
-        """Receive the packages that were noted, and get what is too much; the lock is held."""
-        surplus = []
+    def _receive_arrived(self) -> tuple[list[Request], list[Control]]:
+        """Receive the packages that were noted; the lock is held.
+
+        Returns
+        -------
+        tuple
+            The requests to refuse, as they are too many, and those to return.
+        """
+        surplus, returns = [], []
         while self._arrived:
             package, _ = self._arrived.popleft()
-            request = self._replier.receive(package.source_id, package.dest_seq, package.data)
+            source_id, dest_seq, data = package.source_id, package.dest_seq, package.data
+            if self._is_unexpected(package):
+                returns.append(Control(RETURN, source_id, dest_seq))
+                continue
+            request = self._replier.receive(source_id, dest_seq, data)
             if request is not None:
                 surplus.append(request)
-        return surplus
+        return surplus, returns
+
+    def _is_unexpected(self, package: Package) -> bool:
+        """Tell whether it is a request that came without an offer, and nobody is there for it."""
+        if self._run_mode == _THREAD or self._is_closed or package.dest_seq >= CONTROL_SEQ:
+            return False
+        # Pyzo's yoton waits for an offer, and knows of no return.
+        return package.is_msgpack and not self._replier.has_offered(
+            package.source_id, package.dest_seq
+        )
 
     def contexts_gone(self, ids: set[int]) -> None:
         """Offer nothing to them."""
@@ -489,6 +513,8 @@ class RepChannel(NegotiatingChannel):
                 has_handled = True
                 if not runner.is_own_thread:
                     break
+                if self._replier.given_count > 1:
+                    self._context.begin_burst()
         finally:
             with self._lock:
                 # Another runner is asked to go on, if there is one, by who replaced this one.
@@ -587,10 +613,10 @@ def _mode_number(mode: int | str) -> int:
 
 def _parts_of(message: object) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
     """Get name and arguments of a request; DecodeError if it is none."""
-    match message:
-        case (str(name), tuple(args), dict(kwargs)) if isinstance(message, tuple) and all(
-            isinstance(key, str) for key in kwargs
-        ):
+    if isinstance(message, tuple) and len(message) == 3:
+        name, args, kwargs = message
+        are_fitting = isinstance(name, str) and isinstance(args, tuple) and isinstance(kwargs, dict)
+        if are_fitting and all(isinstance(key, str) for key in kwargs):
             return name, args, kwargs
     raise DecodeError("a request is a tuple of a name, a tuple and a dict with str as keys")
 

@@ -64,16 +64,20 @@ def encode_package(package: Package) -> tuple[bytes, ...]:
 
 def encode_bundle(bundle: Bundle) -> tuple[bytes, ...]:
     """Get the bytes of a bundle, for an extended peer."""
-    header = _HEADER.pack(
-        _MAGIC_MSGPACK_BUNDLE if bundle.is_msgpack else _MAGIC_BUNDLE,
-        bundle.slot,
-        bundle.source_id,
-        bundle.source_seq,
-        EVERYONE,
-        bundle.count,
-        bundle_size(bundle),
-    )
-    return (header + _table(bundle.count).pack(*bundle.sizes) + bundle.data,)
+    frame = bundle.frame
+    if frame is None:
+        header = _HEADER.pack(
+            _MAGIC_MSGPACK_BUNDLE if bundle.is_msgpack else _MAGIC_BUNDLE,
+            bundle.slot,
+            bundle.source_id,
+            bundle.source_seq,
+            EVERYONE,
+            bundle.count,
+            bundle_size(bundle),
+        )
+        table = _table(bundle.count).pack(*bundle.sizes)
+        frame = bundle.frame = b"".join((header, table, bundle.data))
+    return (frame,)
 
 
 def bundle_size(bundle: Bundle) -> int:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 
 from yoton.clock import Deadline
-from yoton.connection.streams import READ_SIZE, READ_WAIT
+from yoton.connection.streams import READ_SIZE
 from yoton.waiting import WaitPoint
 
 #: Bytes that one direction holds before a write has to wait: as in a small socket buffer.
@@ -95,10 +95,8 @@ class MemoryStream:
         """See `ByteStream.wait_readable`."""
         return self._incoming.wait_readable(Deadline(timeout))
 
-    def read(self, chunks: list[bytes], missing: int = 0, *, may_wait: bool = False) -> None:
+    def read(self, chunks: list[bytes], missing: int = 0) -> None:
         """See `ByteStream.read`."""
-        if may_wait:
-            self.wait_readable(READ_WAIT)
         self._incoming.read(chunks, missing or READ_SIZE)
 
     def write(self, pieces: Sequence[bytes | memoryview], counts: list[int]) -> None:

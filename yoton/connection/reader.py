@@ -26,7 +26,7 @@ LEAD_TIME = 0.05
 
 #: Seconds that the receive thread stays back after a thread has led: many times what a program
 #: takes from one message to waiting for the next.
-GRACE_PERIOD = 0.002
+GRACE_PERIOD = 0.005
 
 
 class Reader:
@@ -71,12 +71,12 @@ class Reader:
         self._before: Bookmark | None = None
         self._events: deque[Event] = deque()
         self._is_at_end = False
-        # Whether a thread leads, whether one would have while the receive thread read, when one
-        # did last, and whether it left something to the receive thread. Set by any thread.
+        # Whether a thread leads, when one did last, whether it left something to the receive
+        # thread, and what one waits for that does not read itself. Set by any thread.
         self._has_leader = False
-        self._is_wanted = False
         self._led_at = 0.0
         self._is_called_back = False
+        self._awaited: Callable[[], bool] | None = None
 
     def put(self, events: Iterable[Event]) -> None:
         """Add events from the handshake."""
@@ -135,11 +135,13 @@ class Reader:
             # One call into C takes the turn and notes it, so no interrupt parts the two.
             turn.extend(map(self.turn.acquire, (False,)))
             if False in turn:
-                self._note_that_others_wait()
+                self._note_waiter(is_satisfied)
                 return
             self._has_leader = True
             self._is_called_back = False
+            self._awaited = None
             if not self._lead_until(is_satisfied, deadline):
+                self._awaited = is_satisfied
                 self._is_called_back = True
             self._led_at = monotonic()
         finally:
@@ -150,12 +152,12 @@ class Reader:
         if self._is_called_back:
             self._call_back()
 
-    def _note_that_others_wait(self) -> None:
+    def _note_waiter(self, is_satisfied: Callable[[], bool]) -> None:
         if self._has_leader:
             # The receive thread serves both better than each of the two the other.
             self._is_called_back = True
         else:
-            self._is_wanted = True
+            self._awaited = is_satisfied
 
     def _lead_until(self, is_satisfied: Callable[[], bool], deadline: Deadline) -> bool:
         """Read; False if the receive thread has to go on."""
@@ -194,12 +196,15 @@ class Reader:
         """
         if self._has_leader:
             return GRACE_PERIOD
+        now = monotonic()
+        awaited = self._awaited
+        if awaited is not None and awaited():
+            # Who waited for that will soon want to read itself.
+            self._awaited = None
+            self._is_called_back = False
+            self._led_at = now
         if self._is_called_back:
             return 0.0
-        now = monotonic()
-        if self._is_wanted:
-            self._is_wanted = False
-            self._led_at = now
         return max(0.0, self._led_at + GRACE_PERIOD - now)
 
 

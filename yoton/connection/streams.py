@@ -25,9 +25,6 @@ READ_SIZE = 2**18
 #: and be given back, at each read.
 _SMALL_READ_SIZE = 2**14
 
-#: Seconds that a read may wait: then there may be other things to do.
-READ_WAIT = 0.05
-
 #: Pieces that one call may write (IOV_MAX is 1024 on Linux and macOS).
 MAX_PIECES = 1024
 
@@ -51,7 +48,7 @@ class ByteStream(Protocol):
             Seconds to wait; None: without limit.
         """
 
-    def read(self, chunks: list[bytes], missing: int = 0, *, may_wait: bool = False) -> None:
+    def read(self, chunks: list[bytes], missing: int = 0) -> None:
         """Read what has come.
 
         Parameters
@@ -63,8 +60,6 @@ class ByteStream(Protocol):
         missing : int
             If not 0: read so many bytes at most, and wait for them for a moment, as they are
             known to come. In one piece they need not be joined.
-        may_wait : bool
-            Wait for the first bytes, for `READ_WAIT` seconds at most.
 
         Raises
         ------
@@ -123,7 +118,7 @@ class TcpStream:
     def __init__(self, connected: socket.socket) -> None:
         if _DO_NOT_WAIT:
             connected.setblocking(True)
-            connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _READ_WAIT_OPTION)
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _REST_TIMEOUT)
         else:
             connected.setblocking(False)
         # A message that fits a segment leaves at once. Without it, two writes in a row wait
@@ -141,17 +136,16 @@ class TcpStream:
         """See `ByteStream.wait_readable`."""
         return self._wait_readable(timeout)
 
-    def read(self, chunks: list[bytes], missing: int = 0, *, may_wait: bool = False) -> None:
+    def read(self, chunks: list[bytes], missing: int = 0) -> None:
         """See `ByteStream.read`."""
         # A peer that waits for acknowledgements in between gets them with each call.
         is_whole = missing > 0 and not self._acknowledges_at_once
-        size = missing if is_whole else self._read_size
-        flags = (_WAIT_FOR_ALL if is_whole else 0) if may_wait or is_whole else _DO_NOT_WAIT
-        if may_wait and not _DO_NOT_WAIT and not self.wait_readable(READ_WAIT):
-            return
         try:
             # One call into C reads the bytes and keeps them, so no interrupt parts the two.
-            chunks.extend(map(self._socket.recv, (size,), (flags,)))
+            if is_whole:
+                chunks.extend(map(self._socket.recv, (missing,), (_WAIT_FOR_ALL,)))
+            else:
+                chunks.extend(map(self._socket.recv, (self._read_size,), (_DO_NOT_WAIT,)))
         except BlockingIOError:
             return
         is_much = len(chunks[-1]) >= _SMALL_READ_SIZE
@@ -213,8 +207,9 @@ _HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
 _DO_NOT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
 _WAIT_FOR_ALL = socket.MSG_WAITALL if _DO_NOT_WAIT else 0
 
-# As the system takes it: seconds and microseconds.
-_READ_WAIT_OPTION = struct.pack("@ll", 0, int(READ_WAIT * 1e6))
+#: How long to wait for the rest of a large package before looking for other things to do: 50 ms,
+#: as seconds and microseconds.
+_REST_TIMEOUT = struct.pack("@ll", 0, 50_000)
 
 
 class TcpListener:
