@@ -157,16 +157,19 @@ class ClientLoop:
     def run(self) -> None:
         """Serve clients until stop() is called."""
         try:
-            while not self._is_over():
-                self._accept_if_there_is_room()
-                for key, events in self._selector.select(self._wait_time()):
-                    key.data(events)
-                self._start_replies()
-                self._check_deadlines()
-                if self.is_stopping and self._drain is None:
-                    self._start_draining()
+            self._serve()
         finally:
             self._close()
+
+    def _serve(self) -> None:
+        while not self._is_over():
+            self._accept_if_there_is_room()
+            for key, events in self._selector.select(self._wait_time()):
+                key.data(events)
+            self._start_replies()
+            self._check_deadlines()
+            if self.is_stopping and self._drain is None:
+                self._start_draining()
 
     def abandon(self) -> None:
         """In a process that was forked off: close its copies, the clients are the parent's.

@@ -177,7 +177,9 @@ def _exchange(
     connection.setblocking(False)
     with selectors.DefaultSelector() as selector:
         selector.register(connection, selectors.EVENT_READ | selectors.EVENT_WRITE)
-        while not deadline.passed():
+        while True:
+            if deadline.passed():
+                return None
             for _, events in selector.select(deadline.remaining()):
                 if events & selectors.EVENT_READ:
                     is_whole = _receive_some(connection, reply)
@@ -187,7 +189,6 @@ def _exchange(
                     unsent = _send_some(connection, unsent)
                     if not unsent:
                         selector.modify(connection, selectors.EVENT_READ)
-    return None
 
 
 def _receive_some(connection: socket.socket, reply: bytearray) -> bool:
@@ -337,15 +338,18 @@ class RequestServer(threading.Thread):
         )
         try:
             io_thread.start()
-            while (request := self._requests.get()) is not None:
-                if self._async_val:
-                    self._answer_in_thread(request)
-                else:
-                    self._answer(request)
+            self._answer_all()
         finally:
             self._client_loop.stop()
             if io_thread.is_alive():
                 io_thread.join()
+
+    def _answer_all(self) -> None:
+        while (request := self._requests.get()) is not None:
+            if self._async_val:
+                self._answer_in_thread(request)
+            else:
+                self._answer(request)
 
     def stop(self) -> None:
         """Stop serving: the port is free when this returns.

@@ -60,11 +60,14 @@ class Numbering:
             try:
                 self._is_giving_out = True
                 self._number_what_was_added()
-                while self._numbered:
-                    receive(self._numbered[0])
-                    self._numbered.popleft()
+                self._hand_over(receive)
             finally:
                 self._is_giving_out = False
+
+    def _hand_over(self, receive: Callable[[Package], object]) -> None:
+        while self._numbered:
+            receive(self._numbered[0])
+            self._numbered.popleft()
 
     def _number_what_was_added(self) -> None:
         if self._numbered:

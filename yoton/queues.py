@@ -111,9 +111,10 @@ class BoundedQueue(Generic[T]):
         """Take all items."""
         taken: list[T] = []
         with self._lock:
-            while self._items:
+            while True:
+                if not self._items:
+                    return taken
                 taken.append(self._items.popleft())
-        return taken
 
     def take_if(self, predicate: Callable[[T], bool]) -> T | None:
         """Take the oldest item if predicate(item) is true; None if not, or if there is none.

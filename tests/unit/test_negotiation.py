@@ -102,9 +102,9 @@ def test_later_offers_are_ignored(who):
 def test_a_reply_finishes_the_request_once():
     requester: Requester = Requester()
     request_id = given(requester)
-    assert replied(requester, REPLIER, request_id, b"reply") == [
-        Finish(request_id, "call", b"reply")
-    ]
+    finish = Finish(request_id, "call", b"reply")
+    assert replied(requester, REPLIER, request_id, b"reply") == [finish]
+    requester.finished(request_id, 0.0)
     assert replied(requester, REPLIER, request_id, b"reply") == []
 
 

@@ -71,9 +71,10 @@ def _pass_on(reading_end: int, write: weakref.WeakMethod[Callable[[str], object]
     """Pass on what comes, until all children are gone."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     try:
-        while data := os.read(reading_end, _READ_SIZE):
+        while True:
+            data = os.read(reading_end, _READ_SIZE)
             target = write()
-            if target is None:
+            if not data or target is None:
                 return
             # The channel may be closed before the children end.
             with contextlib.suppress(OSError):

@@ -198,7 +198,9 @@ class ReqChannel(NegotiatingChannel):
         Ctrl-C may come in between: whatever was not done to its end is done once more.
         """
         with self._lock:  # the lock of a future comes second
-            while self._arrived:
+            while True:
+                if not self._arrived:
+                    return True
                 package, _ = self._arrived[0]
                 if package.dest_seq >= CONTROL_SEQ:
                     return False
@@ -207,7 +209,6 @@ class ReqChannel(NegotiatingChannel):
                     _finish(reply.call, reply.data)
                     self._requester.finished(request_id, scheduler.now())
                 self._arrived.popleft()
-        return True
 
     def _hear_next(self) -> list[Action]:
         """Find out what to do about the next text, which is no reply; the lock is held."""
@@ -508,13 +509,7 @@ class RepChannel(NegotiatingChannel):
         If there is none, say that there is time for one.
         """
         try:
-            has_handled = False
-            while self._runner is runner and self._handle_one():
-                has_handled = True
-                if not runner.is_own_thread:
-                    break
-                if self._replier.given_count > 1:
-                    self._context.begin_burst()
+            has_handled = self._handle_some(runner)
         finally:
             with self._lock:
                 # Another runner is asked to go on, if there is one, by who replaced this one.
@@ -522,6 +517,16 @@ class RepChannel(NegotiatingChannel):
             self._attend()
         if not has_handled and self._runner is runner:
             self._make_offer()
+
+    def _handle_some(self, runner: Runner) -> bool:
+        has_handled = False
+        while self._runner is runner and self._handle_one():
+            has_handled = True
+            if not runner.is_own_thread:
+                break
+            if self._replier.given_count > 1:
+                self._context.begin_burst()
+        return has_handled
 
     def _process_events_local(self, dummy: object = None) -> None:
         """Handle the requests that wait, in this thread; for programs in mode off.

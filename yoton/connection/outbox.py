@@ -134,7 +134,9 @@ class Outbox:
         with self._lock:
             self._changed.wake_all()
             # One by one, for the sake of interrupts, and of finalizers that put something.
-            while len(target) < max_count and size < max_size:
+            while True:
+                if len(target) >= max_count or size >= max_size:
+                    return
                 if not self._packages:
                     return
                 oldest = self._packages[0]

@@ -287,12 +287,15 @@ class ThreadedLink:
 
     def _send(self) -> None:
         try:
-            while not self._is_ending:
-                self._send_what_is_due()
+            self._send_until_end()
             if not self._is_broken_off:
                 self._say_goodbye()
         except OSError as error:
             self._line_lost(error)
+
+    def _send_until_end(self) -> None:
+        while not self._is_ending:
+            self._send_what_is_due()
 
     def _send_what_is_due(self) -> None:
         with self._lock:
@@ -479,8 +482,9 @@ def hang_up(stream: ByteStream, timeout: float) -> None:
     deadline = Deadline(timeout)
     stream.shutdown_write()
     with contextlib.suppress(OSError):
-        while read_some(stream, deadline.remaining()) and not deadline.passed():
-            pass
+        while True:
+            if not read_some(stream, deadline.remaining()) or deadline.passed():
+                break
     stream.close()
 
 
