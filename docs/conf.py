@@ -27,11 +27,12 @@ myst_enable_extensions = ["deflist"]
 #: user's business.
 BETWEEN_ROOMS = [
     # of channels, for the context
-    *("deliver", "packages_delivered", "connection_made", "contexts_gone"),
+    *("deliver", "packages_delivered", "act_leading", "connection_made", "contexts_gone"),
     # of the context, for channels
-    *("register", "unregister", "send_package", "object_is_msgpack", "next_recv_number"),
+    *("register", "unregister", "send_package", "object_is_msgpack", "peers_are_extended"),
+    *("next_recv_number", "queue_limit", "queue_overflow", "lead", "begin_burst", "flush_burst"),
     # of the context, for connections
-    *("own_identity", "new_outbox", "log_level", "packages_arrived"),
+    *("own_identity", "new_outbox", "log_level", "act"),
     *("connection_opened", "connection_closing", "connection_ended"),
     # of connections, for the context
     *("peer", "is_congested", "enqueue", "kick", "wait_for_room"),
