@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import random
 import signal
 
@@ -54,8 +53,6 @@ class Alarm:
 def interrupt_again_and_again(work):
     """Have work called and interrupted at random moments."""
     rng = random.Random(1)
-    # One that strikes in a callback of the collector would only be a warning.
-    gc.disable()
     with contextlib.closing(Alarm()) as alarm:
         for _ in range(COUNT):
             with contextlib.suppress(KeyboardInterrupt):
@@ -63,11 +60,11 @@ def interrupt_again_and_again(work):
                 # One that strikes in a finalizer does not come here.
                 while not alarm.has_struck:
                     work()
-    gc.enable()
 
 
 # The other method needs the signal that this test needs.
 @pytest.mark.timeout(method="thread")
+@pytest.mark.usefixtures("collector_off")
 def test_interrupted_calls(pair):
     req = ReqChannel(pair[0], "calc")
     Calculator(pair[1], "calc").set_mode("thread")

@@ -15,6 +15,8 @@ from yoton.channels import PubChannel, SubChannel
 from yoton.context import Context
 from yoton.message_types import BINARY
 
+pytestmark = pytest.mark.usefixtures("collector_off")
+
 #: Seconds that each test interrupts.
 DURATION = 2.0
 
