@@ -23,6 +23,7 @@ from yoton.connection.base import END_TIMEOUT, Connection
 from yoton.connection.framing import DEFAULT_MAX_DATA_SIZE
 from yoton.connection.outbox import Outbox
 from yoton.connection.protocol import OTHER_END_CLOSED, Identity, contexts_gone_package
+from yoton.connection.reader import is_leading
 from yoton.connection.tcp import TcpConnection
 from yoton.exceptions import ArgumentError, FlushTimeout, PackageTooLarge, SlotError
 from yoton.message_types import MSGPACK_AVAILABLE
@@ -409,7 +410,8 @@ class Context:
             if count < self._burst_count and count * size < MAX_SIZE:
                 return
         try:
-            if may_wait:
+            # A finalizer in a thread that reads: what it waited for could be that it reads on.
+            if may_wait and not is_leading():
                 _wait_for_room(self._connections)
         finally:
             self.flush_burst()

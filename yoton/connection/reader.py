@@ -29,6 +29,18 @@ LEAD_TIME = 0.05
 GRACE_PERIOD = 0.005
 
 
+# Whether this thread leads.
+_here = threading.local()
+
+
+def is_leading() -> bool:
+    """Tell whether this thread leads, and is in the middle of that if it asks.
+
+    So it is a finalizer or a signal handler. It should not wait for what comes of reading.
+    """
+    return getattr(_here, "is_leading", False)
+
+
 class Reader:
     """Reads from a stream.
 
@@ -131,13 +143,14 @@ class Reader:
         have to wait as usual after this.
         """
         turn: list[bool] = []
+        was_leading = is_leading()
         try:
             # One call into C takes the turn and notes it, so no interrupt parts the two.
             turn.extend(map(self.turn.acquire, (False,)))
             if False in turn:
                 self._note_waiter(is_satisfied)
                 return
-            self._has_leader = True
+            self._has_leader = _here.is_leading = True
             self._is_called_back = False
             self._awaited = None
             if not self._lead_until(is_satisfied, deadline):
@@ -148,6 +161,7 @@ class Reader:
             # No call before the one that frees the turn, so no interrupt either.
             if True in turn:
                 self._has_leader = False
+                _here.is_leading = was_leading
                 self.turn.release()
         if self._is_called_back:
             self._call_back()
