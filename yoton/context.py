@@ -25,6 +25,7 @@ from yoton.connection.outbox import Outbox
 from yoton.connection.protocol import OTHER_END_CLOSED, Identity, contexts_gone_package
 from yoton.connection.reader import is_leading
 from yoton.connection.tcp import TcpConnection
+from yoton.connection.writer import is_writing
 from yoton.exceptions import ArgumentError, FlushTimeout, PackageTooLarge, SlotError
 from yoton.message_types import MSGPACK_AVAILABLE
 from yoton.numbering import Numbering
@@ -410,8 +411,9 @@ class Context:
             if count < self._burst_count and count * size < MAX_SIZE:
                 return
         try:
-            # A finalizer in a thread that reads: what it waited for could be that it reads on.
-            if may_wait and not is_leading():
+            # A finalizer or a signal handler in the middle of reading or writing would wait for
+            # just that.
+            if may_wait and not is_leading() and not is_writing():
                 _wait_for_room(self._connections)
         finally:
             self.flush_burst()

@@ -19,6 +19,18 @@ Piece = bytes | memoryview
 _BATCH_SIZE = 2**18
 
 
+# Whether this thread writes.
+_here = threading.local()
+
+
+def is_writing() -> bool:
+    """Tell whether this thread writes, and is in the middle of that if it asks.
+
+    So it is a finalizer or a signal handler. It should not wait for what comes of writing.
+    """
+    return getattr(_here, "is_writing", False)
+
+
 class Writer:
     """Writes the packages of an outbox to a stream.
 
@@ -91,10 +103,12 @@ class Writer:
                 turn.extend(map(self._turn.acquire, (wait_for_turn,)))
                 if False in turn:
                     return True  # a thread that has written looks again
+                _here.is_writing = True
                 if not self._write_until_full():
                     return False
             finally:
                 if True in turn:
+                    _here.is_writing = False
                     self._turn.release()
             if not self._has_pending():
                 break
