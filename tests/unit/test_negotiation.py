@@ -561,11 +561,20 @@ def test_a_replier_that_is_quick_gets_more_and_more_at_a_time():
     for window in (2, 4, 8):
         gives = [ask_directly(requester) for _ in range(window)]
         assert all(isinstance(action, Give) for action in gives)
-        assert isinstance(ask_directly(requester), Control)
+        question = ask_directly(requester)
+        assert isinstance(question, Control)
+        requester.cancel(question.request_id)
         for action in gives:
             replied(requester, REPLIER, action.request_id, b"reply")
         # As many doublings as replies: bring it down again.
         requester._quick[REPLIER].window = 2 * window
+
+
+def test_no_request_overtakes_one_that_waits():
+    requester = quick_requester()
+    waiting = asked(requester)
+    assert isinstance(ask_directly(requester), Control)
+    requester.cancel(waiting)
 
 
 def test_what_it_gets_at_a_time_is_limited():

@@ -245,7 +245,9 @@ class Requester:
         return _question(request_id)
 
     def _free_replier(self, now: float) -> int | None:
-        """Get the replier to give a request to directly."""
+        """Get the replier to give a request to directly; None while others wait, for the order."""
+        if self._waiting:
+            return None
         is_alone = len(self._repliers) == 1
         for replier_id, quick in self._quick.items():
             if quick.running == 0:
