@@ -58,7 +58,8 @@ class Burst:
         is_quick = now - self._last_flush < QUICK_INTERVAL
         self._last_flush = now
         self._quick_count = self._quick_count + 1 if is_quick else 0
-        if self._quick_count == QUICK_COUNT and not self.is_on:
+        if self._quick_count >= QUICK_COUNT and not self.is_on:
+            self._quick_count = 0
             # An interpreter that is ending allows no thread: then there is no burst.
             with contextlib.suppress(RuntimeError):
                 scheduler.call_at(now, self.begin)

@@ -435,7 +435,7 @@ class Context:
 
     def _await_answer(self) -> None:
         """Have all that was sent so far written, as somebody is about to wait for an answer."""
-        if len(self._numbering):
+        if not self._numbering.is_done:
             self.flush_burst()
         self._burst.answer_is_awaited()
 

@@ -10,11 +10,11 @@ from operator import itemgetter
 from yoton.package import EVERYONE, Bundle, Envelope, Package
 
 #: Messages that go into one bundle: more save nothing.
-MAX_BUNDLE_COUNT = 256
+BUNDLE_COUNT = 256
 
 #: Bytes of the largest message in a bundle. Larger ones take more time to be copied into one
 #: than to be sent by themselves.
-MAX_BUNDLED_SIZE = 8191
+BUNDLED_SIZE = 8191
 
 _envelope_of = itemgetter(0)
 _data_of = itemgetter(1)
@@ -46,6 +46,11 @@ class Numbering:
         """Get the number of messages that were added and not numbered."""
         return len(self._added)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether all that was added has been given out."""
+        return not (self._added or self._taken or self._numbered)
+
     def add(self, envelope: Envelope, data: bytes) -> None:
         """Add a message; `give_out` has to follow."""
         self._added.append((envelope, data))
@@ -56,7 +61,7 @@ class Numbering:
         A call in the middle of another one leaves everything to that: else its message would
         overtake one that has its number already.
         """
-        while not self._is_giving_out and (self._added or self._taken or self._numbered):
+        while not self._is_giving_out and not self.is_done:
             try:
                 self._is_giving_out = True
                 self._number_what_was_added()
@@ -105,9 +110,9 @@ def _bundled(envelope: Envelope, messages: Iterable[bytes]) -> Iterator[bytes | 
         yield from messages
         return
     run = list(messages)
-    for start in range(0, len(run), MAX_BUNDLE_COUNT):
-        part = run[start : start + MAX_BUNDLE_COUNT]
-        if len(part) == 1 or max(map(len, part)) > MAX_BUNDLED_SIZE:
+    for start in range(0, len(run), BUNDLE_COUNT):
+        part = run[start : start + BUNDLE_COUNT]
+        if len(part) == 1 or max(map(len, part)) > BUNDLED_SIZE:
             yield from part
         else:
             yield part

@@ -7,6 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from queue import SimpleQueue
 
 import pytest
 from support import PATIENCE, connect, wait_until
@@ -58,12 +59,14 @@ class Listener:
     def __init__(self, context: Context, slot: str, run: Run) -> None:
         self.sub = SubChannel(context, slot)
         self.received: list[str] = []
+        self.arrivals: SimpleQueue[str] = SimpleQueue()
         self._reader = reader_of(context)
         self._thread = run(self._listen)
 
     def _listen(self) -> None:
         while message := self.sub.recv():
             self.received.append(message)
+            self.arrivals.put(message)
 
     def have_lead(self, pub: PubChannel) -> None:
         """Return as soon as a thread leads: one that has just got a message does."""
@@ -104,12 +107,8 @@ def test_two_threads_that_wait_on_one_connection_get_their_messages_promptly(
         for number in range(count):
             # Each in its turn, and now and then both.
             for index in {number % 2, number % 3 % 2}:
-                listener, before = listeners[index], len(listeners[index].received)
                 pubs[index].send(str(number))
-                deadline = Deadline(PROMPTLY)
-                while len(listener.received) == before:
-                    assert not deadline.passed()
-                    time.sleep(0.0001)
+                assert listeners[index].arrivals.get(timeout=PROMPTLY) == str(number)
 
     # Not if a thread led for ever, or each message waited for the other one's leading to end.
     assert seconds(send_one_by_one) < count * LEAD_TIME / 2

@@ -30,7 +30,6 @@ from yoton.channels.negotiation import (
     Cancel,
     Control,
     Fail,
-    Finish,
     Give,
     Payload,
     Replier,
@@ -63,14 +62,12 @@ def given(requester: Requester, call: str = "call", replier_id: int = REPLIER) -
     return request_id
 
 
-def replied(
-    requester: Requester, replier_id: int, request_id: int, data: bytes, now: float = 0.0
-) -> list[Finish]:
-    """Have a reply come to a requester."""
-    replies = list(requester.replied(request_id, replier_id, data))
-    for reply in replies:
-        requester.finished(reply.request_id, now)
-    return replies
+def replied(requester: Requester, replier_id: int, request_id: int, now: float = 0.0) -> str | None:
+    """Have a reply come to a requester, and get the call that it ends."""
+    call: str | None = requester.call_replied(request_id, replier_id)
+    if call is not None:
+        requester.finished(request_id, now)
+    return call
 
 
 def test_the_texts_on_the_wire():
@@ -102,18 +99,17 @@ def test_later_offers_are_ignored(who):
 def test_a_reply_finishes_the_request_once():
     requester: Requester = Requester()
     request_id = given(requester)
-    finish = Finish(request_id, "call", b"reply")
-    assert replied(requester, REPLIER, request_id, b"reply") == [finish]
+    assert replied(requester, REPLIER, request_id) == "call"
     requester.finished(request_id, 0.0)
-    assert replied(requester, REPLIER, request_id, b"reply") == []
+    assert replied(requester, REPLIER, request_id) is None
 
 
 def test_replies_that_nobody_waits_for_are_ignored():
     requester: Requester = Requester()
     waiting, running = asked(requester), given(requester)
-    assert replied(requester, REPLIER, 1000, b"unknown id") == []
-    assert replied(requester, REPLIER, waiting, b"nobody was given it") == []
-    assert replied(requester, OTHER, running, b"another one was given it") == []
+    assert replied(requester, REPLIER, 1000) is None
+    assert replied(requester, REPLIER, waiting) is None
+    assert replied(requester, OTHER, running) is None
 
 
 @pytest.mark.parametrize("text", [ASK, SETTLE, b"", b"req", b"req!!"])
@@ -278,8 +274,8 @@ def test_the_requests_of_a_replier_that_is_gone_fail():
     assert isinstance(fail, Fail)
     assert fail.call == "lost"
     assert hex(REPLIER) in fail.reason
-    assert replied(requester, REPLIER, lost, b"reply") == []
-    assert replied(requester, OTHER, kept, b"reply") == [Finish(kept, "k", b"reply")]
+    assert replied(requester, REPLIER, lost) is None
+    assert replied(requester, OTHER, kept) == "k"
     assert requester.told(OTHER, OFFER, waiting, 0.0)
 
 
@@ -287,7 +283,7 @@ def test_a_request_that_could_not_be_given_is_forgotten():
     requester: Requester = Requester()
     request_id = given(requester)
     requester.forget(request_id)
-    assert replied(requester, REPLIER, request_id, b"reply") == []
+    assert replied(requester, REPLIER, request_id) is None
     requester.forget(request_id)
 
 
@@ -530,7 +526,7 @@ def quick_requester(count: int = 1) -> Requester:
     """Get one that was replied to quickly so many times."""
     requester: Requester = Requester()
     for _ in range(count):
-        assert replied(requester, REPLIER, given(requester), b"reply")
+        assert replied(requester, REPLIER, given(requester))
     return requester
 
 
@@ -544,7 +540,7 @@ def test_a_quick_replier_is_given_the_next_request_at_once():
     action = ask_directly(requester)
     assert action == Give(2, "direct", PAYLOAD, REPLIER)
     assert requester.next_deadline() is None
-    assert replied(requester, REPLIER, 2, b"reply") == [Finish(2, "direct", b"reply")]
+    assert replied(requester, REPLIER, 2) == "direct"
 
 
 def test_a_replier_that_nobody_knows_yet_is_asked():
@@ -565,7 +561,7 @@ def test_a_replier_that_is_quick_gets_more_and_more_at_a_time():
         assert isinstance(question, Control)
         requester.cancel(question.request_id)
         for action in gives:
-            replied(requester, REPLIER, action.request_id, b"reply")
+            replied(requester, REPLIER, action.request_id)
         # As many doublings as replies: bring it down again.
         requester._quick[REPLIER].window = 2 * window
 
@@ -586,7 +582,7 @@ def test_what_it_gets_at_a_time_is_limited():
 def test_a_slow_replier_is_asked():
     requester = quick_requester()
     action = ask_directly(requester)
-    replied(requester, REPLIER, action.request_id, b"reply", now=QUICK_REPLY * 1.01)
+    replied(requester, REPLIER, action.request_id, now=QUICK_REPLY * 1.01)
     assert isinstance(ask_directly(requester), Control)
 
 
@@ -645,7 +641,7 @@ def test_what_a_replier_has_ends_with_it(end):
     else:
         fails = requester.contexts_gone({REPLIER})
     assert [fail.call for fail in fails] == ["direct"]
-    assert replied(requester, REPLIER, action.request_id, b"reply") == []
+    assert replied(requester, REPLIER, action.request_id) is None
     assert isinstance(ask_directly(requester), Control)
 
 
@@ -907,12 +903,6 @@ class Network(RuleBasedStateMachine):
                     self._send(node, dest_id, request_id + CONTROL_SEQ, text)
                 case Give(request_id, _, payload, replier_id):
                     self._send(node, replier_id, request_id, payload.data)
-                case Finish(_, call, data):
-                    self.outcomes[call] += 1
-                    if data == REFUSAL:
-                        self.failed.add(call)
-                    else:
-                        self.results[call] = data.decode()
                 case Cancel(call):
                     self._end(call, self.cancelled)
                 case Fail(call, _):
@@ -939,9 +929,15 @@ class Network(RuleBasedStateMachine):
         if dest_seq >= CONTROL_SEQ:
             self._perform(node, requester.told(sender_id, data, dest_seq - CONTROL_SEQ, self.now))
             return
-        for reply in requester.replied(dest_seq, sender_id, data):
-            self._perform(node, [reply])
-            requester.finished(reply.request_id, self.now)
+        call = requester.call_replied(dest_seq, sender_id)
+        if call is None:
+            return
+        self.outcomes[call] += 1
+        if data == REFUSAL:
+            self.failed.add(call)
+        else:
+            self.results[call] = data.decode()
+        requester.finished(dest_seq, self.now)
 
     def _receive(self, node, sender_id, dest_seq, data):
         assert node.replier.receive(sender_id, dest_seq, data) is None

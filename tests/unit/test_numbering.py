@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from interrupts import Interrupted, call_with, is_interrupted
 
-from yoton.numbering import MAX_BUNDLE_COUNT, MAX_BUNDLED_SIZE, Numbering
+from yoton.numbering import BUNDLE_COUNT, BUNDLED_SIZE, Numbering
 from yoton.package import Bundle, Envelope, Package
 
 OWN = 1
@@ -125,12 +125,12 @@ def test_messages_for_one_context_or_with_a_dest_seq_are_not_bundled(envelope: E
 
 
 def test_a_bundle_has_so_many_messages_at_most() -> None:
-    counts = [package.count for package in numbered(*(2 * MAX_BUNDLE_COUNT + 1) * [(CHAT, b"x")])]
-    assert counts == [MAX_BUNDLE_COUNT, MAX_BUNDLE_COUNT, 1]
+    counts = [package.count for package in numbered(*(2 * BUNDLE_COUNT + 1) * [(CHAT, b"x")])]
+    assert counts == [BUNDLE_COUNT, BUNDLE_COUNT, 1]
 
 
 def test_large_messages_are_not_copied_into_a_bundle() -> None:
-    small, large = bytes(MAX_BUNDLED_SIZE), bytes(MAX_BUNDLED_SIZE + 1)
+    small, large = bytes(BUNDLED_SIZE), bytes(BUNDLED_SIZE + 1)
     assert [package.count for package in numbered((CHAT, small), (CHAT, small))] == [2]
     packages = numbered((CHAT, b"one"), (CHAT, large))
     assert [package.count for package in packages] == [1, 1]
@@ -264,6 +264,16 @@ def test_two_interrupts_one_after_the_other_lose_nothing() -> None:
         is_disturbed = is_interrupted(give_out, moment)
         numbering.add(CHAT, b"intruder")
         is_interrupted(give_out, moment)
+        return is_disturbed
+
+    at_every_moment(disturb)
+
+
+def test_what_an_interrupt_left_is_not_done() -> None:
+    def disturb(numbering: Numbering, received: list[Package], moment: int) -> bool:
+        is_disturbed = is_interrupted(lambda: numbering.give_out(received.append), moment)
+        if numbering.is_done:
+            assert len({message.source_seq for message in messages_of(received)}) == len(MIXED)
         return is_disturbed
 
     at_every_moment(disturb)

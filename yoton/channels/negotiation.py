@@ -20,7 +20,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import OrderedDict, deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple, TypeAlias
 
 from yoton.package import EVERYONE
@@ -107,14 +107,6 @@ class Give(NamedTuple):
     replier_id: int
 
 
-class Finish(NamedTuple):
-    """Hand the encoded reply to who waits for it; `Requester.finished` has to follow."""
-
-    request_id: int
-    call: Any
-    data: bytes
-
-
 class Cancel(NamedTuple):
     """Tell who waits for a reply that the request was given up."""
 
@@ -129,7 +121,7 @@ class Fail(NamedTuple):
 
 
 #: What a requester wants to be done.
-Action: TypeAlias = "Control | Give | Finish | Cancel | Fail"
+Action: TypeAlias = "Control | Give | Cancel | Fail"
 
 
 class _Waiting:
@@ -184,7 +176,7 @@ class _QuickReplier:
 class Requester:
     """The side that has requests: each waits, then runs at one replier, then is over.
 
-    That it is over is said just once for each: by `Finish`, `Cancel` or `Fail`, or by what
+    That it is over is said just once for each: by `finished`, `Cancel` or `Fail`, or by what
     `cancel` returns.
     """
 
@@ -235,9 +227,9 @@ class Requester:
             self._quick[replier_id].running += 1
             self._running[request_id] = _Running(request, replier_id, now)
             return Give(request_id, call, payload, replier_id)
-        return self._question(request_id, request)
+        return self._wait(request_id, request)
 
-    def _question(self, request_id: int, request: _Waiting) -> Control:
+    def _wait(self, request_id: int, request: _Waiting) -> Control:
         if not self._waiting:
             self._due = math.inf
         self._waiting[request_id] = request
@@ -279,7 +271,7 @@ class Requester:
         if text == OFFER:
             return self._offered(request_id, source_id, now)
         if text == RETURN:
-            return list(self._returned(request_id, source_id, now))
+            return self._returned(request_id, source_id, now)
         if text == LEAVE:
             return list(self._lost({source_id}, "was closed"))
         return []
@@ -294,24 +286,25 @@ class Requester:
         give = Give(request_id, waiting.call, waiting.payload, replier_id)
         return [give, _settlement(request_id)]
 
-    def _returned(self, request_id: int, replier_id: int, now: float) -> Iterator[Control]:
+    def _returned(self, request_id: int, replier_id: int, now: float) -> list[Action]:
         running = self._running.get(request_id)
         if running is None or running.replier_id != replier_id:
-            return
+            return []
         del self._running[request_id]
         self._quick.pop(replier_id, None)
         running.request.ask_at = now + RETRY_INTERVAL
-        yield self._question(request_id, running.request)
+        return [self._wait(request_id, running.request)]
 
     def is_running(self, request_id: int) -> bool:
         """Tell whether a replier has a request."""
         return request_id in self._running
 
-    def replied(self, request_id: int, replier_id: int, data: bytes) -> Iterator[Finish]:
-        """Get what to do with a reply, if it is one; nothing changes before `finished`."""
+    def call_replied(self, request_id: int, replier_id: int) -> Any:
+        """Get the call that a reply ends, None if it is none; `finished` has to follow."""
         running = self._running.get(request_id)
-        if running is not None and running.replier_id == replier_id:
-            yield Finish(request_id, running.request.call, data)
+        if running is None or running.replier_id != replier_id:
+            return None
+        return running.request.call
 
     def finished(self, request_id: int, now: float) -> None:
         """Note that a reply has been handed on. It does no harm to repeat that."""

@@ -58,8 +58,7 @@ class PubChannel(BaseChannel):
         data, is_msgpack = self._encode(message)
         if self._hold.full_receivers:
             self._wait_for_receivers()
-        if self._is_closed:
-            self._check_open()
+        self._check_open()
         self._context.send_package(self._msgpack_envelope if is_msgpack else self._envelope, data)
 
     def close(self) -> None:

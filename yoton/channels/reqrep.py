@@ -205,8 +205,9 @@ class ReqChannel(NegotiatingChannel):
                 if package.dest_seq >= CONTROL_SEQ:
                     return False
                 request_id = package.dest_seq
-                for reply in self._requester.replied(request_id, package.source_id, package.data):
-                    _finish(reply.call, reply.data)
+                future = self._requester.call_replied(request_id, package.source_id)
+                if future is not None:
+                    _finish(future, package.data)
                     self._requester.finished(request_id, scheduler.now())
                 self._arrived.popleft()
 

@@ -79,7 +79,7 @@ class StateChannel(BaseChannel):
         # The state itself, to compare with. It is handed out to nobody who could change it.
         self._state: Any = self._message_type.message_from_bytes(b"")
         self._version = Version(0, 0)
-        self._last_recv_seq = 0
+        self._last_recv_number = 0
 
     @property
     def pending(self) -> int:
@@ -150,17 +150,17 @@ class StateChannel(BaseChannel):
         if is_changed:
             super().packages_delivered()
 
-    def _take_over(self, state: Any, package: Package, recv_seq: int) -> bool:
+    def _take_over(self, state: Any, package: Package, recv_number: int) -> bool:
         version = Version.from_dest_seq(package.dest_seq)
         with self._state_lock:
             if package.dest_seq == 0:
                 # The sender knows of no versions: the last one wins.
-                if recv_seq < self._last_recv_seq:
+                if recv_number < self._last_recv_number:
                     return False
                 version = self._version.next(package.source_id, time.time())
             elif version <= self._version:
                 return False
-            self._last_recv_seq = recv_seq
+            self._last_recv_number = recv_number
             self._version = version
             self._data, self._state = package.data, state
             return True

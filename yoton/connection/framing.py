@@ -99,7 +99,7 @@ def encode_signal(number: int) -> bytes:
 _Header: TypeAlias = tuple[int, int, int, int, int, int, int]
 
 #: A place in a stream, see `FrameDecoder.bookmark`.
-Bookmark: TypeAlias = "tuple[_Header | None, tuple[bytes, ...], int, int]"
+Bookmark: TypeAlias = "tuple[_Header | None, list[bytes], int, int, int, bool]"
 
 
 class FrameDecoder:
@@ -123,7 +123,7 @@ class FrameDecoder:
         # Of the package whose data is not complete.
         self._header: _Header | None = None
         # What belongs to the next header, or behind that one, and how much it takes to go on.
-        self._chunks: tuple[bytes, ...] = ()
+        self._chunks: list[bytes] = []
         self._held = 0
         self._needed = HEADER_SIZE
         # Whether the package at hand is that large, or else the one before.
@@ -133,11 +133,21 @@ class FrameDecoder:
     @property
     def bookmark(self) -> Bookmark:
         """Set/get how far it has come, as long as there is no failure."""
-        return self._header, self._chunks, self._held, self._needed
+        chunks = self._chunks
+        return (
+            self._header,
+            chunks,
+            len(chunks),
+            self._held,
+            self._needed,
+            self._reads_by_itself,
+        )
 
     @bookmark.setter
     def bookmark(self, bookmark: Bookmark) -> None:
-        self._header, self._chunks, self._held, self._needed = bookmark
+        self._header, chunks, count, self._held, self._needed, self._reads_by_itself = bookmark
+        del chunks[count:]
+        self._chunks = chunks
         self.failure = None
 
     @property
@@ -166,7 +176,7 @@ class FrameDecoder:
         """
         if self.failure is not None:
             return []
-        self._chunks = (*self._chunks, data)
+        self._chunks.append(data)
         self._held += len(data)
         if self._held < self._needed:
             return []
@@ -193,7 +203,7 @@ class FrameDecoder:
                 _size_in(header) if header else len(packages[-1].data)
             ) >= _DATA_READ_BY_ITSELF
         rest = data[start:]
-        self._header, self._chunks = header, (rest,) if rest else ()
+        self._header, self._chunks = header, [rest] if rest else []
         self._held, self._needed = len(rest), end - start
         return packages
 
