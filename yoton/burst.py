@@ -25,6 +25,13 @@ QUICK_COUNT = 8
 #: Seconds that a message may be held back, about.
 MAX_DELAY = 1e-3
 
+#: Seconds that messages are held back by who goes on sending: the peer is to have something to do
+#: meanwhile, where each message takes its time.
+MAX_AGE = 200e-6
+
+#: Messages between two looks at their age, which takes time as well.
+LOOK_INTERVAL = 8
+
 #: Messages and bytes that make one write: more would only be late.
 MAX_COUNT = 256
 MAX_SIZE = 2**17
@@ -63,6 +70,10 @@ class Burst:
             # An interpreter that is ending allows no thread: then there is no burst.
             with contextlib.suppress(RuntimeError):
                 scheduler.call_at(now, self.begin)
+
+    def is_late(self) -> bool:
+        """Tell whether messages may have been held back for long enough."""
+        return monotonic() - self._last_flush > MAX_AGE
 
     def answer_is_awaited(self) -> None:
         """Take note that messages do not follow each other as quickly as they could."""

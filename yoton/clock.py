@@ -41,3 +41,7 @@ class Deadline:
     def passed(self) -> bool:
         """Tell whether the moment has come."""
         return self._at is not None and self._clock() >= self._at
+
+
+#: The deadline of who waits without limit.
+FOREVER = Deadline(None)

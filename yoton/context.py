@@ -17,19 +17,18 @@ from operator import length_hint
 from typing import Protocol, SupportsIndex, overload
 
 from yoton.address import parse_address
-from yoton.burst import MAX_COUNT, MAX_SIZE, Burst
+from yoton.burst import LOOK_INTERVAL, MAX_COUNT, MAX_SIZE, Burst
 from yoton.clock import Deadline
 from yoton.connection.base import END_TIMEOUT, Connection
+from yoton.connection.busy import this_thread
 from yoton.connection.framing import DEFAULT_MAX_DATA_SIZE
 from yoton.connection.outbox import Outbox
 from yoton.connection.protocol import OTHER_END_CLOSED, Identity, contexts_gone_package
-from yoton.connection.reader import is_leading
 from yoton.connection.tcp import TcpConnection
-from yoton.connection.writer import is_writing
 from yoton.exceptions import ArgumentError, FlushTimeout, PackageTooLarge, SlotError
 from yoton.message_types import MSGPACK_AVAILABLE
 from yoton.numbering import Numbering
-from yoton.package import SLOT_CONTEXT, UID, Bundle, Envelope, Package, slot_number
+from yoton.package import SLOT_CONTEXT, UID, Envelope, Package, slot_number
 from yoton.queues import Overflow
 from yoton.routing import Router
 
@@ -165,8 +164,11 @@ class Context:
         self._burst = Burst(self.flush_burst)
         # A part of what queues hold: a burst at its end must not push out what it began with.
         self._burst_count = min(MAX_COUNT, max(1, self._queue_limit // 4))
+        self._look_interval = min(LOOK_INTERVAL, self._burst_count)
         # Replaced, never changed: who sends looks at them without the lock.
         self._connections: tuple[Connection, ...] = ()
+        # For each of them the others.
+        self._others: dict[Connection, tuple[Connection, ...]] = {}
         self._object_is_msgpack = False
         self._peers_are_extended = False
         self._max_data_size = max_data_size
@@ -380,7 +382,9 @@ class Context:
                 for number in [n for n, (_, owner) in slots.items() if owner is channel]:
                     del slots[number]
 
-    def send_package(self, envelope: Envelope, data: bytes, *, may_wait: bool = True) -> None:
+    def send_package(
+        self, envelope: Envelope, data: bytes, dest_seq: int = 0, *, may_wait: bool = True
+    ) -> None:
         """Send a message into the network.
 
         Messages arrive everywhere in the order in which this is called.
@@ -391,6 +395,8 @@ class Context:
             Where it goes.
         data : bytes
             The encoded message; nothing is sent if it is empty.
+        dest_seq : int
+            For the channels' use.
         may_wait : bool
             Whether to wait, up to a second, for a peer that does not keep up.
 
@@ -404,20 +410,22 @@ class Context:
             self._check_size(size)
             return
         numbering = self._numbering
-        numbering.add(envelope, data)
+        numbering.add(envelope, dest_seq, data)
         # Only now: the burst may end at any time, and then nobody looks after it any more.
         if self._burst.is_on:
             count = len(numbering)
-            if count < self._burst_count and count * size < MAX_SIZE:
+            if count * size < MAX_SIZE and (count % self._look_interval or self._may_hold(count)):
                 return
-        try:
-            # A finalizer or a signal handler in the middle of reading or writing would wait for
-            # just that.
-            if may_wait and not is_leading() and not is_writing():
-                _wait_for_room(self._connections)
-        finally:
-            self.flush_burst()
-            self._burst.flushed()
+        is_written = self.flush_burst()
+        self._burst.flushed()
+        # A finalizer or a signal handler in the middle of reading or writing would wait for just
+        # that.
+        if not is_written and may_wait and not this_thread.is_busy:
+            _wait_for_room(self._connections)
+
+    def _may_hold(self, count: int) -> bool:
+        """Tell whether so many messages may still be held back in a burst."""
+        return count < self._burst_count and not self._burst.is_late()
 
     def begin_burst(self) -> None:
         """Hold back what is sent from now on for a moment, as several messages will follow.
@@ -426,18 +434,17 @@ class Context:
         """
         self._burst.begin()
 
-    def flush_burst(self) -> None:
-        """Give all that was sent so far to the connections, and have it written."""
+    def flush_burst(self) -> bool:
+        """Give all that was sent so far to the connections, and have it written.
+
+        Returns whether nothing is left that a connection would take only later.
+        """
+        is_written = True
         with self._lock:
             self._numbering.give_out(self._give_out)
         for connection in self._connections:
-            connection.kick()
-
-    def _await_answer(self) -> None:
-        """Have all that was sent so far written, as somebody is about to wait for an answer."""
-        if not self._numbering.is_done:
-            self.flush_burst()
-        self._burst.answer_is_awaited()
+            is_written = connection.kick() and is_written
+        return is_written
 
     def _check_size(self, size: int) -> None:
         if size > self._max_data_size:
@@ -474,8 +481,7 @@ class Context:
         with self._lock:
             for package in self._startup_queue.take_all():
                 connection.enqueue(package)
-            self._connections = (*self._connections, connection)
-            self._learn_what_peers_can()
+            self._set_connections((*self._connections, connection))
 
     def connection_made(self, connection: Connection, peer: Identity) -> None:
         """Take note that there is a peer at the other end."""
@@ -486,8 +492,7 @@ class Context:
     def connection_closing(self, connection: Connection) -> None:
         """Send nothing more by this connection."""
         with self._lock:
-            self._connections = tuple(c for c in self._connections if c is not connection)
-            self._learn_what_peers_can()
+            self._set_connections(tuple(c for c in self._connections if c is not connection))
 
     def connection_ended(self, connection: Connection) -> None:
         """Take note that the peer can no longer be reached by this connection."""
@@ -504,13 +509,14 @@ class Context:
     def deliver(self, packages: Sequence[Package], connection: Connection) -> None:
         """Give packages that a peer sent to the channels and connections they are for.
 
-        Both `act` and `act_leading` may follow, or another call after one that Ctrl-C ended.
+        `act` has to follow, or another call after one that Ctrl-C ended.
         """
         with self._lock:
-            self._finish_delivery()
-            others = self._others(connection)
+            if self._delivery is not None:
+                self._finish_delivery(*self._delivery)
+            others = self._others.get(connection, self._connections)
             for package in packages:
-                if isinstance(package, Bundle):
+                if package.count > 1:
                     package = self._router.without_known(package)
                 verdict = self._router.decide(package)
                 if verdict.forward:
@@ -521,12 +527,6 @@ class Context:
                 self._router.remember(package, connection)
                 # Only now: what is delivered and not remembered would be delivered once more.
                 self._delivery = None
-
-    def _others(self, connection: Connection) -> Sequence[Connection]:
-        connections = self._connections
-        if len(connections) == 1 and connections[0] is connection:
-            return ()
-        return [other for other in connections if other is not connection]
 
     def _deliver(self, package: Package, connection: Connection) -> None:
         if package.slot == SLOT_CONTEXT:
@@ -542,10 +542,9 @@ class Context:
         if receiver.deliver(package, numbers):
             self._acting[receiver] = None
 
-    def _finish_delivery(self) -> None:
-        if self._delivery is None:
-            return
-        package, receiver, connection, numbers = self._delivery
+    def _finish_delivery(
+        self, package: Package, receiver: Receiver, connection: Connection, numbers: Iterator[int]
+    ) -> None:
         if length_hint(numbers) < package.count:
             self._acting[receiver] = None
             self._router.remember(package, connection)
@@ -553,7 +552,7 @@ class Context:
 
     def act(self, connection: Connection) -> None:
         """Act on what `deliver` noted, in a thread that no Ctrl-C strikes."""
-        others = self._others(connection)
+        others = self._others.get(connection, self._connections)
         for other in others:
             other.kick()
         while self._for_context:
@@ -563,15 +562,16 @@ class Context:
         # The peers behind this connection are held back by not reading on.
         _wait_for_room(others)
 
-    def act_leading(self, connection: Connection) -> bool:
-        """Act in a thread that leads; False if `act` has to follow in the receive thread."""
-        if self._for_context or self._others(connection):
+    def deliver_leading(self, packages: Sequence[Package], connection: Connection) -> bool:
+        """Deliver and act in a thread that leads; False if `act` has to follow in another one."""
+        self.deliver(packages, connection)
+        if self._for_context or len(self._connections) > 1:
             return False
         for receiver in tuple(self._acting):
             if not receiver.act_leading():
                 return False
             self._acting.pop(receiver, None)
-            if self._others(connection):
+            if len(self._connections) > 1:
                 # One that has just come may have delivered before that, and have found it there.
                 self._acting[receiver] = None
                 return False
@@ -584,13 +584,16 @@ class Context:
                 del self._acting[receiver]
             return receiver
 
-    def lead(self, is_satisfied: Callable[[], bool], deadline: Deadline) -> None:
+    def lead(self, is_satisfied: Callable[[], object], deadline: Deadline) -> None:
         """Read in this thread while it waits for something, for a little while at most.
 
         What was sent so far leaves first. It reads only with a single connection: of several,
         nobody knows which one will bring it.
         """
-        self._await_answer()
+        # What Ctrl-C or a burst has left.
+        if not self._numbering.is_done:
+            self.flush_burst()
+        self._burst.answer_is_awaited()
         connections = self._connections
         if len(connections) == 1:
             connections[0].lead(is_satisfied, deadline)
@@ -607,6 +610,12 @@ class Context:
     def _tell_receivers_of_connection(self) -> None:
         for receiver in self._receivers():
             receiver.connection_made()
+
+    def _set_connections(self, connections: tuple[Connection, ...]) -> None:
+        """Take other connections; the routing lock is held."""
+        self._connections = connections
+        self._others = {c: tuple(o for o in connections if o is not c) for c in connections}
+        self._learn_what_peers_can()
 
     def _learn_what_peers_can(self) -> None:
         """Sum up the peers for those who send; the routing lock is held."""

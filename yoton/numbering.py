@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby, repeat, starmap
 from operator import itemgetter
+from typing import TypeAlias
 
-from yoton.package import EVERYONE, Bundle, Envelope, Package
+from yoton.package import Bundle, Envelope, Package
 
 #: Messages that go into one bundle: more save nothing.
 BUNDLE_COUNT = 256
@@ -16,8 +17,10 @@ BUNDLE_COUNT = 256
 #: than to be sent by themselves.
 BUNDLED_SIZE = 8191
 
-_envelope_of = itemgetter(0)
-_data_of = itemgetter(1)
+#: Envelope, dest seq and data of a message.
+_Message: TypeAlias = "tuple[Envelope, int, bytes]"
+
+_envelope_of, _dest_seq_of, _data_of = map(itemgetter, range(3))
 
 
 class Numbering:
@@ -36,9 +39,9 @@ class Numbering:
     def __init__(self, source_id: int) -> None:
         self._source_id = source_id
         self._source_seq = 0
-        self._added: deque[tuple[Envelope, bytes]] = deque()
+        self._added: deque[_Message] = deque()
         # Taken from there, then made into packages.
-        self._taken: list[tuple[Envelope, bytes]] = []
+        self._taken: list[_Message] = []
         self._numbered: deque[Package] = deque()
         self._is_giving_out = False
 
@@ -51,9 +54,9 @@ class Numbering:
         """Whether all that was added has been given out."""
         return not (self._added or self._taken or self._numbered)
 
-    def add(self, envelope: Envelope, data: bytes) -> None:
+    def add(self, envelope: Envelope, dest_seq: int, data: bytes) -> None:
         """Add a message; `give_out` has to follow."""
-        self._added.append((envelope, data))
+        self._added.append((envelope, dest_seq, data))
 
     def give_out(self, receive: Callable[[Package], object]) -> None:
         """Number all that was added and hand it over; called with one lock held.
@@ -61,58 +64,54 @@ class Numbering:
         A call in the middle of another one leaves everything to that: else its message would
         overtake one that has its number already.
         """
-        while not self._is_giving_out and not self.is_done:
+        while (self._added or self._taken or self._numbered) and not self._is_giving_out:
             try:
                 self._is_giving_out = True
-                self._number_what_was_added()
-                self._hand_over(receive)
+                self._give_out_some(receive)
             finally:
                 self._is_giving_out = False
 
-    def _hand_over(self, receive: Callable[[Package], object]) -> None:
+    def _give_out_some(self, receive: Callable[[Package], object]) -> None:
+        if not self._numbered:
+            self._number_what_was_added()
         while self._numbered:
             receive(self._numbered[0])
             self._numbered.popleft()
 
     def _number_what_was_added(self) -> None:
-        if self._numbered:
-            return
         if not self._taken:
             # One call into C moves them, so no interrupt comes in between.
             self._taken.extend(starmap(self._added.popleft, repeat((), len(self._added))))
         count = len(self._taken)
-        packages = deque(self._packages() if count > 1 else map(self._package, self._taken))
+        if count == 1:
+            packages = deque((self._package(self._source_seq + 1, *self._taken[0]),))
+        else:
+            packages = deque(self._packages())
         # No call from here on, so no interrupt either.
         self._numbered, self._taken, self._source_seq = packages, [], self._source_seq + count
 
-    def _package(self, sent: tuple[Envelope, bytes]) -> Package:
-        (slot, dest_id, dest_seq, is_msgpack), data = sent
-        seq = self._source_seq + 1
+    def _package(self, seq: int, envelope: Envelope, dest_seq: int, data: bytes) -> Package:
+        slot, dest_id, is_msgpack = envelope
         return Package(data, slot, self._source_id, seq, dest_id, dest_seq, is_msgpack)
 
     def _packages(self) -> Iterator[Package]:
         seq = self._source_seq
-        for envelope, group in groupby(self._taken, _envelope_of):
-            slot, dest_id, dest_seq, is_msgpack = envelope
-            for data in _bundled(envelope, map(_data_of, group)):
-                if isinstance(data, bytes):
-                    seq += 1
-                    yield Package(data, slot, self._source_id, seq, dest_id, dest_seq, is_msgpack)
+        for _, group in groupby(self._taken, _envelope_of):
+            run = list(group)
+            for start in range(0, len(run), BUNDLE_COUNT):
+                part = run[start : start + BUNDLE_COUNT]
+                sizes = list(map(len, map(_data_of, part)))
+                if len(part) == 1 or max(sizes) > BUNDLED_SIZE:
+                    for index, message in enumerate(part, 1):
+                        yield self._package(seq + index, *message)
                 else:
-                    seq += len(data)
-                    sizes = list(map(len, data))
-                    yield Bundle(b"".join(data), sizes, slot, self._source_id, seq, is_msgpack)
+                    yield self._bundle(seq + len(part), part, sizes)
+                seq += len(part)
 
-
-def _bundled(envelope: Envelope, messages: Iterable[bytes]) -> Iterator[bytes | list[bytes]]:
-    """Get those messages that go by themselves as they are, and others in lists."""
-    if envelope.dest_id != EVERYONE or envelope.dest_seq:
-        yield from messages
-        return
-    run = list(messages)
-    for start in range(0, len(run), BUNDLE_COUNT):
-        part = run[start : start + BUNDLE_COUNT]
-        if len(part) == 1 or max(map(len, part)) > BUNDLED_SIZE:
-            yield from part
-        else:
-            yield part
+    def _bundle(self, seq: int, messages: Sequence[_Message], sizes: list[int]) -> Bundle:
+        slot, dest_id, is_msgpack = messages[0][0]
+        data = b"".join(map(_data_of, messages))
+        dest_seqs = list(map(_dest_seq_of, messages))
+        if not any(dest_seqs):
+            dest_seqs = []
+        return Bundle(data, sizes, slot, self._source_id, seq, dest_id, dest_seqs, is_msgpack)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from yoton.hashing import text_hash
@@ -84,7 +84,7 @@ def _new_id() -> int:
 
 
 class Envelope(NamedTuple):
-    """Where a message goes, as its channel says; what else a package has, the context adds.
+    """What messages have in common that can travel in one bundle.
 
     Parameters
     ----------
@@ -92,15 +92,12 @@ class Envelope(NamedTuple):
         Number of the slot, see `slot_number`.
     dest_id : int
         The only context meant, or `EVERYONE`.
-    dest_seq : int
-        For the channels' use.
     is_msgpack : bool
         Whether the message is an OBJECT in msgpack.
     """
 
     slot: int
     dest_id: int = EVERYONE
-    dest_seq: int = 0
     is_msgpack: bool = False
 
 
@@ -199,8 +196,7 @@ class Package:
 class Bundle(Package):
     """Messages that follow each other, with one envelope, sent as one package.
 
-    Only extended ends know of bundles; others get the messages one by one. It has no dest seq,
-    and is for everyone.
+    Only extended ends know of bundles; others get the messages one by one.
 
     Parameters
     ----------
@@ -208,10 +204,12 @@ class Bundle(Package):
         The encoded messages, one behind the other.
     sizes : sequence of int
         How many bytes each of them has.
-    slot, source_id, is_msgpack
+    slot, source_id, dest_id, is_msgpack
         As of a `Package`.
     source_seq : int
         The number of the last message; those before it have the numbers before.
+    dest_seqs : sequence of int
+        The dest seq of each message; empty if all are 0.
 
     Attributes
     ----------
@@ -219,7 +217,7 @@ class Bundle(Package):
         Its bytes on the wire once it was encoded: the same for all peers.
     """
 
-    __slots__ = ("frame", "sizes")
+    __slots__ = ("dest_seqs", "frame", "sizes")
 
     def __init__(
         self,
@@ -228,31 +226,30 @@ class Bundle(Package):
         slot: int,
         source_id: int,
         source_seq: int,
+        dest_id: int = EVERYONE,
+        dest_seqs: Sequence[int] = (),
         is_msgpack: bool = False,
     ) -> None:
-        super().__init__(data, slot, source_id, source_seq, is_msgpack=is_msgpack)
+        super().__init__(data, slot, source_id, source_seq, dest_id, is_msgpack=is_msgpack)
         self.sizes = sizes
+        self.dest_seqs = dest_seqs
         self.frame: bytes | None = None
         self.count = len(sizes)
 
     def messages(self) -> Sequence[bytes]:
         """Get the data of each message."""
         data = self.data
-        ends = list(accumulate(self.sizes, initial=0))
-        return [data[begin:end] for begin, end in pairwise(ends)]
+        ends = itertools.accumulate(self.sizes, initial=0)
+        return [data[begin:end] for begin, end in itertools.pairwise(ends)]
 
     def packages(self) -> Sequence[Package]:
         """Get the messages one by one."""
-        first_seq = self.source_seq - self.count + 1
+        slot, source_id, dest_id = self.slot, self.source_id, self.dest_id
+        seqs = itertools.count(self.source_seq - self.count + 1)
+        dest_seqs = self.dest_seqs or itertools.repeat(0)
         return [
-            Package(
-                data,
-                self.slot,
-                self.source_id,
-                first_seq + index,
-                is_msgpack=self.is_msgpack,
-            )
-            for index, data in enumerate(self.messages())
+            Package(data, slot, source_id, seq, dest_id, dest_seq, self.is_msgpack)
+            for data, seq, dest_seq in zip(self.messages(), seqs, dest_seqs, strict=False)
         ]
 
     def without_first(self, count: int) -> Package:
@@ -263,11 +260,13 @@ class Bundle(Package):
             self.slot,
             self.source_id,
             self.source_seq,
+            self.dest_id,
+            self.dest_seqs[count:],
             self.is_msgpack,
         )
 
     def _wire_fields(self) -> tuple[object, ...]:
-        return (*super()._wire_fields(), *self.sizes)
+        return (*super()._wire_fields(), *self.sizes, *self.dest_seqs)
 
     def __repr__(self) -> str:
         return f"Bundle({self.count} messages, {super().__repr__()})"

@@ -33,6 +33,8 @@ class BoundedQueue(Generic[T]):
 
     Attributes
     ----------
+    has_items : callable
+        Tells, without taking the lock, how many items it holds.
     dropped : int
         How many items were dropped so far, because the queue was full or closed.
     """
@@ -43,6 +45,8 @@ class BoundedQueue(Generic[T]):
         # Guards the items, the counter and the flag.
         self._lock = threading.RLock()
         self._items: deque[T] = deque()
+        # A method of the deque itself, as it is called twice for each message.
+        self.has_items: Callable[[], int] = self._items.__len__
         self._closed = False
         self._changed = WaitPoint(self._lock)
         self.dropped = 0
@@ -69,7 +73,8 @@ class BoundedQueue(Generic[T]):
         """Append several items in one step; True if nothing was dropped for them."""
         with self._lock:
             before = self.dropped
-            self._changed.wake_all()
+            if self._changed.parked:
+                self._changed.wake_all()
             if self._closed:
                 self.dropped += sum(1 for _ in items)
             else:

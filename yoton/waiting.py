@@ -22,14 +22,19 @@ class WaitPoint:
     lock : threading.RLock
         The lock that guards what is waited for. Reentrant: a finalizer or a signal handler, which
         may run between any two steps, may use what its own thread is just using.
+
+    Attributes
+    ----------
+    parked : list of threading.Lock
+        One locked lock for each waiting thread, guarded by that lock. Who finds it empty after
+        a change, even without the lock, has nobody to wake.
     """
 
-    __slots__ = ("_lock", "_parked")
+    __slots__ = ("_lock", "parked")
 
     def __init__(self, lock: threading.RLock) -> None:
         self._lock = lock
-        # One locked lock for each waiting thread; guarded by _lock.
-        self._parked: list[threading.Lock] = []
+        self.parked: list[threading.Lock] = []
 
     def wait_for(self, predicate: Callable[[], bool], deadline: Deadline) -> bool:
         """Wait until predicate() is true.
@@ -58,7 +63,7 @@ class WaitPoint:
             try:
                 with self._lock:
                     # Parked before it looks: a finalizer may make the change in between.
-                    self._parked.append(ticket)
+                    self.parked.append(ticket)
                     if predicate():
                         return True
                     remaining = deadline.remaining()
@@ -74,17 +79,17 @@ class WaitPoint:
         Call it before the change that they wait for. They cannot look until the lock is free,
         and an interrupt in between then wakes them for nothing, instead of not at all.
         """
-        if not self._parked:
+        if not self.parked:
             return
-        for ticket in self._parked:
+        for ticket in self.parked:
             with contextlib.suppress(RuntimeError):  # another call that was cut short opened it
                 ticket.release()
-        self._parked.clear()
+        self.parked.clear()
 
     def _forget(self, ticket: threading.Lock) -> None:
         with self._lock:
-            if ticket in self._parked:
-                self._parked.remove(ticket)
+            if ticket in self.parked:
+                self.parked.remove(ticket)
 
 
 def _at_most(seconds: float) -> float:

@@ -32,8 +32,8 @@ PROMPT = ">>> "
 CONTINUATION = "... "
 INDENTATION = "    "
 
-#: Seconds after which completion is given up: by then one has typed on.
-COMPLETION_TIMEOUT = 1.0
+#: Seconds after which completion is given up, as the kernel does not answer; one can type on.
+COMPLETION_TIMEOUT = 10.0
 
 
 class KernelCompleter(Completer):

@@ -129,7 +129,7 @@ class Peer:
         self._context.unregister(self)
 
     def send(self, data: bytes, dest_id: int, dest_seq: int) -> None:
-        self._context.send_package(Envelope(self._slot, dest_id, dest_seq), data)
+        self._context.send_package(Envelope(self._slot, dest_id), data, dest_seq)
 
     def expect(self) -> tuple[bytes, int, int]:
         """Wait for the next package: data, dest id, dest seq."""

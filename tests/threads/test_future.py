@@ -51,6 +51,11 @@ class FakeAsker:
         self.timeouts.append(timeout)
 
 
+def test_it_has_all_that_futures_of_concurrent_futures_have() -> None:
+    # It sets them by itself, to be made quickly.
+    assert vars(concurrent.futures.Future()).keys() <= vars(FakeAsker().future).keys()
+
+
 @pytest.fixture
 def asker():
     process_events()

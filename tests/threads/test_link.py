@@ -55,10 +55,12 @@ class Owner:
         #: Called when the link closes.
         self.on_closing: Callable[[], object] = lambda: None
 
-    def deliver(self, packages: Sequence[Package]) -> bool:
+    def deliver(self, packages: Sequence[Package]) -> None:
         self.packages += packages
         self.on_packages(packages)
-        return True
+
+    def deliver_leading(self, packages: Sequence[Package]) -> bool:
+        return False
 
     def act(self) -> None:
         pass
@@ -425,7 +427,7 @@ def test_what_is_sent_while_the_owner_hears_of_the_end_goes_before_the_goodbye(
     def send_late() -> None:
         own.send(b"late")
         # Time for a send thread that would not wait for this.
-        wait_until(lambda: not own.outbox)
+        wait_until(lambda: not own.outbox.packages)
         own.send(b"later")
 
     own.owner.on_closing = send_late
@@ -727,7 +729,7 @@ def test_a_link_can_be_joined_before_it_is_started() -> None:
     joined: list[bool] = []
     joining = threading.Thread(target=lambda: joined.append(own.link.join(patience())))
     joining.start()
-    wait_until(lambda: own.link._changed._parked)
+    wait_until(lambda: own.link._changed.parked)
     own.link.start()
     joining.join(PATIENCE)
     assert joined == [True]

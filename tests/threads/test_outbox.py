@@ -42,7 +42,7 @@ def no_collections() -> Iterator[None]:
 
 
 def waiting_threads(outbox: Outbox) -> int:
-    return len(outbox._changed._parked)
+    return len(outbox._changed.parked)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_interrupts_of_a_sender_lose_nothing_that_is_counted() -> None:
     with random_interrupts() as interrupts:
         for _ in range(100):
             interrupts.interrupt(send)
-            wait_until(lambda: not outbox, "all that was put is taken")
+            wait_until(lambda: not outbox.packages, "all that was put is taken")
             assert outbox.count == 0
     assert interrupts.count > 0
     is_over.set()

@@ -38,7 +38,7 @@ def make_queue(limit: int = 1000) -> BoundedQueue[int]:
 
 
 def waiting_threads(queue: BoundedQueue[int]) -> int:
-    return len(queue._changed._parked)
+    return len(queue._changed.parked)
 
 
 def patience() -> Deadline:

@@ -29,7 +29,7 @@ class Counter:
         return self.changed.wait_for(lambda: self.value >= value, Deadline(timeout))
 
     def waiting_threads(self) -> int:
-        return len(self.changed._parked)
+        return len(self.changed.parked)
 
 
 @pytest.fixture

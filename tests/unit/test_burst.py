@@ -4,7 +4,7 @@ import pytest
 from manual_scheduler import ManualScheduler
 
 from yoton import burst as burst_module
-from yoton.burst import MAX_DELAY, QUICK_COUNT, QUICK_INTERVAL, Burst
+from yoton.burst import MAX_AGE, MAX_DELAY, QUICK_COUNT, QUICK_INTERVAL, Burst
 
 QUICK = QUICK_INTERVAL / 2
 SLOW = QUICK_INTERVAL * 2
@@ -43,7 +43,28 @@ def sender(monkeypatch: pytest.MonkeyPatch) -> Sender:
     return Sender(scheduler)
 
 
+# While it lasts
+
+
+def test_what_was_held_back_for_long_is_late(sender: Sender) -> None:
+    sender.burst.flushed()
+    sender.scheduler.advance(MAX_AGE * 0.99)
+    assert not sender.burst.is_late()
+    sender.scheduler.advance(MAX_AGE * 0.02)
+    assert sender.burst.is_late()
+    sender.burst.flushed()
+    assert not sender.burst.is_late()
+
+
 # The beginning
+
+
+def test_a_burst_begins_also_when_two_threads_count_at_once(sender: Sender) -> None:
+    sender.send(1, SLOW)
+    sender.burst._quick_count = QUICK_COUNT  # as one left it that was just about to look
+    sender.send(1)
+    sender.scheduler.make_due_calls()
+    assert sender.burst.is_on
 
 
 def test_there_is_no_burst_at_first(sender: Sender) -> None:

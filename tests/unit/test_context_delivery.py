@@ -174,14 +174,14 @@ def test_what_is_for_nobody_here_is_left_out(node: Node) -> None:
 
 def test_what_comes_is_forwarded_by_the_other_connections(node: Node) -> None:
     other = Connection()
-    node.context._connections = (node.connection, other)  # type: ignore[assignment]
+    node.context._set_connections((node.connection, other))  # type: ignore[arg-type]
     node.deliver()
     assert [package.source_seq for package in other.packages] == [1, 2, 5, 6, 7, 8]
     assert node.connection.packages == []
     assert other.kicks == 0
     node.act()
     assert other.kicks == 1
-    node.context._connections = ()
+    node.context._set_connections(())
 
 
 # Ctrl-C

@@ -29,7 +29,7 @@ from yoton.connection.framing import (
     encode_signal,
 )
 from yoton.exceptions import RemoteProtocolError
-from yoton.package import SLOT_CONTEXT, SLOT_LINK, Bundle, Package
+from yoton.package import EVERYONE, SLOT_CONTEXT, SLOT_LINK, Bundle, Package
 
 RECORDED = {
     "message": (HELLO_ON_CHAT, Package("héllo".encode(), 0x00000FE15408168F, X_ID, 3)),
@@ -55,19 +55,27 @@ single_packages = st.builds(
 )
 
 
-def make_bundle(messages: Sequence[bytes], *fields: int, is_msgpack: bool = False) -> Bundle:
-    return Bundle(b"".join(messages), tuple(map(len, messages)), *fields, is_msgpack=is_msgpack)
+def make_bundle(
+    messages: Sequence[bytes],
+    *fields: int,
+    dest_seqs: Sequence[int] = (),
+    is_msgpack: bool = False,
+) -> Bundle:
+    sizes = tuple(map(len, messages))
+    data = b"".join(messages)
+    return Bundle(data, sizes, *fields, dest_seqs=dest_seqs, is_msgpack=is_msgpack)
 
 
-# With its table none is larger than MAX_DATA_SIZE.
-bundles = st.builds(
-    make_bundle,
-    st.lists(st.binary(min_size=1, max_size=16), min_size=1, max_size=5),
-    numbers,
-    numbers,
-    numbers,
-    is_msgpack=st.booleans(),
-)
+@st.composite
+def make_bundles(draw: st.DrawFn) -> Bundle:
+    """Make a bundle of which with its table none is larger than MAX_DATA_SIZE."""
+    messages = draw(st.lists(st.binary(min_size=1, max_size=8), min_size=1, max_size=5))
+    fields = [draw(numbers) for _ in range(4)]
+    dest_seqs = tuple(draw(numbers) for _ in messages) if draw(st.booleans()) else ()
+    return make_bundle(messages, *fields, dest_seqs=dest_seqs, is_msgpack=draw(st.booleans()))
+
+
+bundles = make_bundles()
 packages = single_packages | bundles
 
 
@@ -76,9 +84,11 @@ def encode(package: Package) -> bytes:
     return b"".join(encode_bundle(package) if is_bundle else encode_package(package))
 
 
-def bundle_bytes(count: int, data: bytes, magic: bytes = b"YOTON  B") -> bytes:
+def bundle_bytes(
+    count: int, data: bytes, magic: bytes = b"YOTON  B", dest_id: int = EVERYONE
+) -> bytes:
     """Get a bundle as it comes, whether or not its data is right."""
-    return magic + struct.pack("<6Q", 8, X_ID, 2000, 0, count, len(data)) + data
+    return magic + struct.pack("<6Q", 8, X_ID, 2000, dest_id, count, len(data)) + data
 
 
 def table(*sizes: int) -> bytes:
@@ -169,6 +179,21 @@ def test_a_bundle_is_a_table_of_sizes_and_the_messages(magic: bytes, is_msgpack:
     assert received.is_msgpack is is_msgpack
 
 
+@pytest.mark.parametrize(
+    ("magic", "is_msgpack"), [(b"YOTON  N", False), (b"YOTON NM", True)], ids=["any", "msgpack"]
+)
+def test_a_numbered_bundle_has_a_table_of_dest_seqs_besides(magic: bytes, is_msgpack: bool) -> None:
+    fields = ([b"one", b"three"], 8, X_ID, 2000, Y_ID)
+    bundle = make_bundle(*fields, dest_seqs=(7, 2**63 + 1), is_msgpack=is_msgpack)
+    tables = table(3, 5) + struct.pack("<QQ", 7, 2**63 + 1)
+    data = bundle_bytes(2, tables + b"onethree", magic, dest_id=Y_ID)
+    assert encode_bundle(bundle) == (data,)
+    assert len(data) == HEADER_SIZE + bundle_size(bundle)
+    [received] = FrameDecoder().decode(data)
+    assert type(received) is Bundle
+    assert received == bundle
+
+
 def test_a_bundle_may_have_so_many_messages() -> None:
     bundle = make_bundle(MAX_BUNDLE_COUNT * [b"x"], 8, X_ID, 2000)
     assert FrameDecoder().decode(encode(bundle)) == [bundle]
@@ -205,6 +230,14 @@ def test_a_malformed_bundle_is_told_after_the_packages_before_it(
     assert "undle" in str(decoder.failure)
     assert not decoder.is_inside_package
     assert not decoder._chunks
+
+
+@pytest.mark.parametrize("missing", [1, 8, 16])
+def test_a_numbered_bundle_with_too_few_numbers_is_malformed(missing: int) -> None:
+    tables = table(3, 5) + bytes(16 - missing)
+    decoder = FrameDecoder()
+    assert decoder.decode(bundle_bytes(2, tables + b"onethree", b"YOTON  N")) == []
+    assert "undle" in str(decoder.failure)
 
 
 @given(
@@ -416,3 +449,56 @@ def test_it_reads_again_from_a_bookmark(
         assert decoder.failure is None
         assert received + decoder.decode(stream[place:]) == sent
         assert (decoder.failure is not None) is bool(garbage)
+
+
+# By the short way
+
+
+@given(single_packages.filter(lambda package: package.data))
+def test_a_package_that_comes_alone_is_had_the_short_way(package: Package) -> None:
+    decoder = FrameDecoder(MAX_DATA_SIZE)
+    for _ in range(2):  # nothing changes by that
+        assert decoder.lone_package(encode(package)) == package
+    assert not decoder.is_inside_package
+    assert decoder.decode(encode(package)) == [package]
+
+
+@given(st.lists(packages, min_size=1, max_size=3), st.data())
+def test_what_is_had_the_short_way_is_what_decoding_gives(
+    sent: list[Package], data: st.DataObject
+) -> None:
+    stream = b"".join(map(encode, sent))
+    place = data.draw(st.integers(0, len(stream)))
+    decoder = FrameDecoder(data.draw(st.sampled_from([MAX_DATA_SIZE // 2, MAX_DATA_SIZE])))
+    decoder.decode(stream[:place])
+    package = decoder.lone_package(stream[place:])
+    assert package is None or decoder.decode(stream[place:]) == [package]
+
+
+LONG_WAYS = {
+    "a header alone": (b"", HELLO_ON_CHAT[:HEADER_SIZE]),
+    "no data": (b"", BEAT),
+    "the end of a header": (HELLO_ON_CHAT[:10], HELLO_ON_CHAT[10:]),
+    "the data behind a header": (HELLO_ON_CHAT[:HEADER_SIZE], HELLO_ON_CHAT[HEADER_SIZE:]),
+    "two": (b"", 2 * HELLO_ON_CHAT),
+    "less than one": (b"", HELLO_ON_CHAT[:-1]),
+    "a bundle": (b"", encode(TWO)),
+    "another magic": (b"", b"y" + HELLO_ON_CHAT[1:]),
+    "too large": (b"", plain_package(bytes(MAX_DATA_SIZE + 1), 1)),
+    "after a failure": (b"x" * HEADER_SIZE, HELLO_ON_CHAT),
+}
+
+
+@pytest.mark.parametrize(("before", "data"), LONG_WAYS.values(), ids=LONG_WAYS)
+def test_what_does_not_come_alone_takes_the_long_way(before: bytes, data: bytes) -> None:
+    decoder = FrameDecoder(MAX_DATA_SIZE)
+    decoder.decode(before)
+    assert decoder.lone_package(data) is None
+
+
+def test_large_packages_take_the_long_way_where_they_are_read_by_themselves() -> None:
+    data = plain_package(bytes(2**17), 1)
+    decoder = FrameDecoder()
+    assert decoder.lone_package(data) is None
+    decoder.decode(data)
+    assert decoder.missing_size == HEADER_SIZE

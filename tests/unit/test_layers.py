@@ -12,7 +12,7 @@ import yoton
 
 #: From the ground up. Modules on one floor do not know each other.
 FLOORS = """
-_version clock exceptions hashing
+_version clock exceptions hashing connection.busy
 waiting package address misfit arrays request_line
 queues routing numbering tagged packed client_loop
 message_types clientserver

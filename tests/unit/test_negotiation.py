@@ -14,6 +14,7 @@ from yoton.channels import negotiation
 from yoton.channels.negotiation import (
     ASK,
     CONTROL_SEQ,
+    LATE_REPLY,
     LEAVE,
     MAX_ASKED,
     MAX_DIRECT,
@@ -589,7 +590,8 @@ def test_a_slow_replier_is_asked():
 def test_one_that_lets_a_reply_wait_gets_no_more():
     requester = quick_requester(3)
     assert isinstance(ask_directly(requester), Give)
-    assert isinstance(ask_directly(requester, now=QUICK_REPLY * 1.01), Control)
+    assert isinstance(ask_directly(requester, now=LATE_REPLY), Give)
+    assert isinstance(ask_directly(requester, now=LATE_REPLY * 1.01), Control)
 
 
 def test_one_of_several_repliers_has_one_at_a_time():

@@ -20,7 +20,7 @@ def numbered(*messages: tuple[Envelope, bytes]) -> list[Package]:
     """Get what is made of some messages at once."""
     numbering = Numbering(OWN)
     for envelope, data in messages:
-        numbering.add(envelope, data)
+        numbering.add(envelope, 0, data)
     return give_out(numbering)
 
 
@@ -44,34 +44,34 @@ def messages_of(packages: Sequence[Package]) -> list[Package]:
                 Envelope,
                 slot=st.sampled_from([8, 9]),
                 dest_id=st.sampled_from([0, 0, BOB]),
-                dest_seq=st.sampled_from([0, 0, 7]),
                 is_msgpack=st.booleans(),
             ),
+            st.sampled_from([0, 0, 7]),
             st.binary(min_size=1, max_size=3),
             st.booleans(),
         )
     )
 )
 def test_every_message_gets_the_next_number_and_keeps_its_place(
-    sent: list[tuple[Envelope, bytes, bool]],
+    sent: list[tuple[Envelope, int, bytes, bool]],
 ) -> None:
     numbering = Numbering(OWN)
     packages: list[Package] = []
-    for envelope, data, is_given_out in sent:
-        numbering.add(envelope, data)
+    for envelope, dest_seq, data, is_given_out in sent:
+        numbering.add(envelope, dest_seq, data)
         if is_given_out:
             numbering.give_out(packages.append)
     numbering.give_out(packages.append)
     assert messages_of(packages) == [
         Package(data, slot, OWN, seq, dest_id, dest_seq, is_msgpack=is_msgpack)
-        for seq, ((slot, dest_id, dest_seq, is_msgpack), data, _) in enumerate(sent, 1)
+        for seq, ((slot, dest_id, is_msgpack), dest_seq, data, _) in enumerate(sent, 1)
     ]
 
 
 def test_it_tells_how_many_messages_wait() -> None:
     numbering = Numbering(OWN)
-    numbering.add(CHAT, b"one")
-    numbering.add(LOG, b"two")
+    numbering.add(CHAT, 0, b"one")
+    numbering.add(LOG, 0, b"two")
     assert len(numbering) == 2
     give_out(numbering)
     assert len(numbering) == 0
@@ -80,7 +80,7 @@ def test_it_tells_how_many_messages_wait() -> None:
 def test_nothing_is_given_out_when_nothing_was_added() -> None:
     numbering = Numbering(OWN)
     assert give_out(numbering) == []
-    numbering.add(CHAT, b"one")
+    numbering.add(CHAT, 0, b"one")
     assert len(give_out(numbering)) == 1
     assert give_out(numbering) == []
 
@@ -114,14 +114,16 @@ def test_another_envelope_begins_another_package() -> None:
     ]
 
 
-@pytest.mark.parametrize("envelope", [TO_BOB, Envelope(8, dest_seq=7)])
-def test_messages_for_one_context_or_with_a_dest_seq_are_not_bundled(envelope: Envelope) -> None:
-    packages = numbered((envelope, b"1"), (envelope, b"2"))
-    assert packages == [
-        Package(data, 8, OWN, seq, envelope.dest_id, envelope.dest_seq)
-        for seq, data in ((1, b"1"), (2, b"2"))
-    ]
-    assert not any(isinstance(package, Bundle) for package in packages)
+def test_a_bundle_is_for_the_one_that_its_messages_are_for() -> None:
+    [bundle] = numbered((TO_BOB, b"1"), (TO_BOB, b"2"))
+    assert bundle == Bundle(b"12", [1, 1], 8, OWN, 2, BOB)
+
+
+def test_a_bundle_has_the_dest_seq_of_each_message_if_any_has_one() -> None:
+    numbering = Numbering(OWN)
+    for dest_seq in (0, 7, 8):
+        numbering.add(TO_BOB, dest_seq, b"x")
+    assert give_out(numbering) == [Bundle(b"xxx", [1, 1, 1], 8, OWN, 3, BOB, [0, 7, 8])]
 
 
 def test_a_bundle_has_so_many_messages_at_most() -> None:
@@ -147,12 +149,12 @@ def test_what_is_added_while_it_gives_out_follows_with_the_next_number() -> None
     def receive(package: Package) -> None:
         packages.append(package)
         if len(packages) == 1:
-            numbering.add(CHAT, b"later")
+            numbering.add(CHAT, 0, b"later")
             numbering.give_out(receive)
             assert len(packages) == 1
 
-    numbering.add(CHAT, b"one")
-    numbering.add(LOG, b"two")
+    numbering.add(CHAT, 0, b"one")
+    numbering.add(LOG, 0, b"two")
     numbering.give_out(receive)
     assert packages == [
         Package(b"one", 8, OWN, 1),
@@ -164,15 +166,15 @@ def test_what_is_added_while_it_gives_out_follows_with_the_next_number() -> None
 def test_what_an_error_stopped_is_given_out_again_with_its_number() -> None:
     numbering = Numbering(OWN)
     for data in (b"1", b"2"):
-        numbering.add(CHAT, data)
-    numbering.add(LOG, b"3")
+        numbering.add(CHAT, 0, data)
+    numbering.add(LOG, 0, b"3")
 
     def fail(package: Package) -> None:
         raise Interrupted
 
     with pytest.raises(Interrupted):
         numbering.give_out(fail)
-    numbering.add(LOG, b"4")
+    numbering.add(LOG, 0, b"4")
     assert give_out(numbering) == [
         Bundle(b"12", [1, 1], 8, OWN, 2),
         Package(b"3", 9, OWN, 3),
@@ -192,9 +194,9 @@ def at_every_moment(disturb: Callable[[Numbering, list[Package], int], bool]) ->
         moment += 1
         numbering, received = Numbering(OWN), list[Package]()
         for envelope, data in MIXED:
-            numbering.add(envelope, data)
+            numbering.add(envelope, 0, data)
         is_over = not disturb(numbering, received, moment)
-        numbering.add(LOG, b"last")
+        numbering.add(LOG, 0, b"last")
         numbering.give_out(received.append)
         assert not numbering._is_giving_out
         check(received)
@@ -227,7 +229,7 @@ def test_an_interrupt_at_any_moment_loses_no_message_and_renumbers_none() -> Non
 def test_a_finalizer_may_send_at_any_moment() -> None:
     def disturb(numbering: Numbering, received: list[Package], moment: int) -> bool:
         def send() -> None:
-            numbering.add(CHAT, b"intruder")
+            numbering.add(CHAT, 0, b"intruder")
             numbering.give_out(received.append)
 
         is_disturbed = call_with(lambda: numbering.give_out(received.append), send, moment)
@@ -243,7 +245,7 @@ def test_a_finalizer_may_send_at_any_moment() -> None:
 def test_an_interrupt_right_after_a_finalizer_has_sent_loses_neither() -> None:
     def disturb(numbering: Numbering, received: list[Package], moment: int) -> bool:
         def send_and_interrupt() -> None:
-            numbering.add(CHAT, b"intruder")
+            numbering.add(CHAT, 0, b"intruder")
             numbering.give_out(received.append)
             raise Interrupted
 
@@ -262,7 +264,7 @@ def test_two_interrupts_one_after_the_other_lose_nothing() -> None:
             numbering.give_out(received.append)
 
         is_disturbed = is_interrupted(give_out, moment)
-        numbering.add(CHAT, b"intruder")
+        numbering.add(CHAT, 0, b"intruder")
         is_interrupted(give_out, moment)
         return is_disturbed
 

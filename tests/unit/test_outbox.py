@@ -88,7 +88,7 @@ class OutboxMachine(RuleBasedStateMachine):
         assert list(target)[:there] == before
         moved = list(target)[there:]
         is_enough = len(target) >= max_count or sum(len(p.data) for p in moved) >= max_size
-        assert is_enough or not self.outbox
+        assert is_enough or not self.outbox.packages
         assert not moved or len(target) <= max_count
         assert sum(len(package.data) for package in moved[:-1]) < max(1, max_size)
         self.expect_taken(moved)
@@ -96,7 +96,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule()
     def take_all(self) -> None:
         self.expect_taken(self.outbox.take_all())
-        assert not self.outbox
+        assert not self.outbox.packages
 
     def expect_taken(self, packages: Sequence[Package]) -> None:
         taken = messages_of(packages)
@@ -111,7 +111,10 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @invariant()
     def it_counts_what_it_holds(self) -> None:
-        assert (self.outbox.count, bool(self.outbox)) == (len(self.expected), bool(self.expected))
+        assert (self.outbox.count, bool(self.outbox.packages)) == (
+            len(self.expected),
+            bool(self.expected),
+        )
         assert self.outbox._size == sum(len(message.data) for message in self.expected)
         assert self.outbox.dropped == self.dropped
 
@@ -254,8 +257,8 @@ def nearly_full_outbox(overflow: Overflow) -> Outbox:
 
 def assert_usable(outbox: Outbox) -> None:
     assert not outbox._lock._is_owned()  # type: ignore[attr-defined]
-    assert outbox._count == sum(package.count for package in outbox._packages)
-    assert outbox._size == sum(len(package.data) for package in outbox._packages)
+    assert outbox._count == sum(package.count for package in outbox.packages)
+    assert outbox._size == sum(len(package.data) for package in outbox.packages)
     if outbox._is_closed:
         return
     for seq in range(100, 100 + LIMIT + 1):
@@ -310,7 +313,7 @@ def test_a_finalizer_may_put_something_at_any_moment(use: Use, overflow: Overflo
         )
         assert outbox.count <= LIMIT
         if accepted == [True] and overflow is Overflow.DROP_NEW:
-            assert 99 in numbers([*target, *outbox._packages])
+            assert 99 in numbers([*target, *outbox.packages])
         assert_usable(outbox)
     assert moment > 1
 
@@ -331,7 +334,7 @@ def test_a_finalizer_may_write_what_there_is_at_any_moment(use: Use, overflow: O
             moment,
         )
         assert outbox.count <= LIMIT
-        seen = numbers([*written, *target, *outbox._packages])
+        seen = numbers([*written, *target, *outbox.packages])
         assert len(set(seen)) + outbox.dropped >= len({1, 2, 3, *seen})
         assert_usable(outbox)
     assert moment > 1
@@ -343,7 +346,7 @@ def test_what_overflows_wakes_those_that_wait_for_room() -> None:
     outbox.put(single(1, CONGESTION_SIZE))
     waiting = threading.Lock()
     waiting.acquire()
-    outbox._changed._parked.append(waiting)
+    outbox._changed.parked.append(waiting)
     outbox.put(single(2))
     assert not outbox.is_congested
     assert not waiting.locked()

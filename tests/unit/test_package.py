@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -134,14 +135,24 @@ def test_a_package_is_one_message() -> None:
 
 
 def test_an_envelope_is_for_everyone_unless_told_otherwise() -> None:
-    assert Envelope(8) == (8, EVERYONE, 0, False)
+    assert Envelope(8) == (8, EVERYONE, False)
 
 
 # Bundles
 
 
-def make_bundle(messages: list[bytes], source_seq: int = 1000, is_msgpack: bool = False) -> Bundle:
-    return Bundle(b"".join(messages), list(map(len, messages)), 8, 9, source_seq, is_msgpack)
+BOB = 12
+
+
+def make_bundle(
+    messages: list[bytes],
+    source_seq: int = 1000,
+    dest_id: int = EVERYONE,
+    dest_seqs: Sequence[int] = (),
+    is_msgpack: bool = False,
+) -> Bundle:
+    sizes = list(map(len, messages))
+    return Bundle(b"".join(messages), sizes, 8, 9, source_seq, dest_id, dest_seqs, is_msgpack)
 
 
 message_lists = st.lists(st.binary(min_size=1, max_size=9), min_size=1, max_size=9)
@@ -155,24 +166,28 @@ def test_a_bundle_is_a_package_for_everyone_with_the_number_of_its_last_message(
     assert (bundle.dest_id, bundle.dest_seq, bundle.is_msgpack) == (EVERYONE, 0, False)
 
 
-@given(message_lists, st.booleans())
-def test_a_bundle_comes_apart_into_its_messages(messages: list[bytes], is_msgpack: bool) -> None:
-    bundle = make_bundle(messages, 1000, is_msgpack)
+@given(message_lists, st.sampled_from([EVERYONE, BOB]), st.booleans(), st.booleans())
+def test_a_bundle_comes_apart_into_its_messages(
+    messages: list[bytes], dest_id: int, is_numbered: bool, is_msgpack: bool
+) -> None:
+    dest_seqs = list(range(7, 7 + len(messages))) if is_numbered else []
+    bundle = make_bundle(messages, 1000, dest_id, dest_seqs, is_msgpack)
     assert bundle.count == len(messages)
     assert list(bundle.messages()) == messages
     first_seq = 1001 - len(messages)
     assert list(bundle.packages()) == [
-        Package(data, 8, 9, seq, is_msgpack=is_msgpack)
-        for seq, data in enumerate(messages, first_seq)
+        Package(data, 8, 9, first_seq + i, dest_id, 7 + i if is_numbered else 0, is_msgpack)
+        for i, data in enumerate(messages)
     ]
 
 
-@given(message_lists, st.booleans(), st.data())
+@given(message_lists, st.booleans(), st.booleans(), st.data())
 def test_what_is_left_of_a_bundle_has_the_same_numbers(
-    messages: list[bytes], is_msgpack: bool, data: st.DataObject
+    messages: list[bytes], is_numbered: bool, is_msgpack: bool, data: st.DataObject
 ) -> None:
     count = data.draw(st.integers(min_value=0, max_value=len(messages) - 1))
-    bundle = make_bundle(messages, 1000, is_msgpack)
+    dest_seqs = list(range(7, 7 + len(messages))) if is_numbered else []
+    bundle = make_bundle(messages, 1000, BOB, dest_seqs, is_msgpack)
     rest = bundle.without_first(count)
     assert list(rest.packages()) == list(bundle.packages())[count:]
     assert list(bundle.messages()) == messages
@@ -185,6 +200,8 @@ def test_bundles_are_equal_if_their_messages_are() -> None:
     assert bundle != make_bundle([b"onet", b"hree"])
     assert bundle != make_bundle([b"one", b"three"], 1001)
     assert bundle != make_bundle([b"one", b"three"], is_msgpack=True)
+    assert bundle != make_bundle([b"one", b"three"], dest_id=BOB)
+    assert bundle != make_bundle([b"one", b"three"], dest_seqs=[1, 2])
     assert make_bundle([b"one"]) != Package(b"one", 8, 9, 1000)
 
 

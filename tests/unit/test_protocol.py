@@ -716,6 +716,25 @@ def test_it_understands_again_from_a_bookmark() -> None:
     assert protocol.state is State.PEER_CLOSING
 
 
+def test_a_package_that_comes_alone_is_had_the_short_way() -> None:
+    protocol = open_protocol()
+    data = plain_package(b"one", 1)
+    package = protocol.lone_package(data)
+    assert protocol.receive_data(data) == [PackagesReceived([package])]
+
+
+def test_what_the_link_itself_says_takes_the_long_way() -> None:
+    protocol = open_protocol(is_extended=True)
+    assert protocol.lone_package(protocol.send_watch()) is None
+    assert protocol.lone_package(BEAT) is None
+
+
+def test_behind_a_goodbye_nothing_is_had_the_short_way() -> None:
+    protocol = open_protocol()
+    protocol.receive_data(CLOSE)
+    assert protocol.lone_package(plain_package(b"one", 1)) is None
+
+
 def test_it_asks_for_the_rest_of_a_large_package() -> None:
     protocol = open_protocol()
     data = plain_package(bytes(2**18), 1)

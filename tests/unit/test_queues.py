@@ -178,7 +178,7 @@ def test_what_a_finalizer_puts_at_any_moment_is_not_lost_and_wakes(use: Use) -> 
         queue, target = filled_queue(1, 2), list[int]()
         waiting = threading.Lock()
         waiting.acquire()
-        queue._changed._parked.append(waiting)
+        queue._changed.parked.append(waiting)
         accepted: list[bool] = []
         is_over = not call_with(
             lambda queue=queue, target=target: use(queue, target),

@@ -41,15 +41,12 @@ class Stream:
 
     def __init__(self, pieces: Iterable[bytes | OSError]) -> None:
         self.coming = deque(pieces)
-        self.waits: list[float | None] = []
+        self.waits: list[float] = []
         self.reads = 0
 
-    def wait_readable(self, timeout: float | None) -> bool:
-        self.waits.append(timeout)
-        return bool(self.coming)
-
-    def read(self, chunks: list[bytes], missing: int = 0) -> None:
+    def read(self, chunks: list[bytes], missing: int = 0, timeout: float = 0.0) -> None:
         self.reads += 1
+        self.waits.append(timeout)
         assert self.reads < MANY, "reading ends"
         piece = self.coming[0] if self.coming else None
         if isinstance(piece, OSError):

@@ -105,7 +105,7 @@ def test_a_finalizer_does_not_wait_for_what_its_own_thread_holds_up(
 def test_a_wait_that_is_given_up_leaves_nothing_behind(point: WaitPoint) -> None:
     for _ in range(3):
         point.wait_for(lambda: False, Deadline(0.001))
-    assert point._parked == []
+    assert point.parked == []
 
 
 def test_nobody_waiting_is_no_problem(point: WaitPoint, lock: threading.RLock) -> None:
@@ -136,11 +136,11 @@ def test_a_call_to_wake_that_was_cut_short_can_be_repeated(
     opened, closed = threading.Lock(), threading.Lock()
     closed.acquire()
     # As an interrupt between the two leaves them.
-    point._parked += [opened, closed]
+    point.parked += [opened, closed]
     with lock:
         point.wake_all()
     assert not closed.locked()
-    assert point._parked == []
+    assert point.parked == []
 
 
 def test_a_change_that_a_finalizer_makes_in_the_waiting_thread_is_noticed(

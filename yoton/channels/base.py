@@ -164,13 +164,13 @@ class BaseChannel:
         is_msgpack: bool = False,
         may_wait: bool = True,
     ) -> None:
-        self._check_open()
-        envelope = Envelope(self._slot_number_out, dest_id, dest_seq, is_msgpack)
-        self._context.send_package(envelope, data, may_wait=may_wait)
-
-    def _check_open(self) -> None:
         if self._is_closed:
-            raise ChannelClosed(f"cannot send on {self!r}")
+            raise self._closed_error()
+        envelope = Envelope(self._slot_number_out, dest_id, is_msgpack)
+        self._context.send_package(envelope, data, dest_seq, may_wait=may_wait)
+
+    def _closed_error(self) -> ChannelClosed:
+        return ChannelClosed(f"cannot send on {self!r}")
 
     def _encode(self, message: Any) -> tuple[bytes, bool]:
         """Get the bytes of a message, and whether they are an OBJECT in msgpack."""

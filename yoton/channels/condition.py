@@ -26,7 +26,8 @@ class FutureCondition(RLock):  # type: ignore[misc]  # it may be derived from, t
 
     def notify_all(self) -> None:
         """Let all that wait look again; the lock is held."""
-        self.changed.wake_all()
+        if self.changed.parked:
+            self.changed.wake_all()
 
     def wait(self, timeout: float) -> bool:
         """Get False, for not notified in time: who has to wait does so at `changed`, before."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections.abc import Callable
+from concurrent.futures._base import PENDING
 from typing import Any, Protocol
 
 from yoton.channels.condition import FutureCondition
-from yoton.clock import Deadline
+from yoton.clock import FOREVER, Deadline
 from yoton.events import Event, app
 from yoton.exceptions import ArgumentError
 
@@ -40,9 +41,14 @@ class Future(concurrent.futures.Future[Any]):
     """
 
     def __init__(self, asker: Asker, request_id: int) -> None:
-        super().__init__()
-        # Instead of the one that concurrent.futures made.
+        # What concurrent.futures.Future sets, with another condition. Its own would be made first,
+        # which takes as long as all the rest.
         self._condition: Any = FutureCondition()
+        self._state = PENDING
+        self._result: Any = None
+        self._exception: BaseException | None = None
+        self._waiters: list[Any] = []
+        self._done_callbacks: list[Callable[[Future], object]] = []
         self._asker = asker
         self._request_id = request_id
         # In the order in which they were added, which is the order to call them in.
@@ -112,9 +118,10 @@ class Future(concurrent.futures.Future[Any]):
     def _wait(self, timeout: float | None) -> None:
         if self.done():
             return
-        deadline = Deadline(timeout)
+        deadline = FOREVER if timeout is None else Deadline(timeout)
         self._asker._lead(self.done, deadline)
-        self._condition.changed.wait_for(self.done, deadline)
+        if not self.done():
+            self._condition.changed.wait_for(self.done, deadline)
 
     def result_or_cancel(self, timeout: float | None = 1.0) -> Any:
         """Get the result; if it is not there in time, cancel the request and get None.

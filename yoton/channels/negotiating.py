@@ -79,5 +79,5 @@ class NegotiatingChannel(BaseChannel):
         self, payload: Payload, dest_id: int, dest_seq: int, *, may_wait: bool
     ) -> None:
         """Send; also when the channel is closed, so as to finish what has begun."""
-        envelope = Envelope(self._slot_number_out, dest_id, dest_seq, payload.is_msgpack)
-        self._context.send_package(envelope, payload.data, may_wait=may_wait)
+        envelope = Envelope(self._slot_number_out, dest_id, payload.is_msgpack)
+        self._context.send_package(envelope, payload.data, dest_seq, may_wait=may_wait)

@@ -63,6 +63,10 @@ MAX_GIVEN = 1000
 #: Seconds from a request, or from the reply before, to its reply that are quick.
 QUICK_REPLY = 0.002
 
+#: Seconds without a reply after which a replier gets no more of them directly: the next may be
+#: for one that nobody knows yet. Who asks may be as long busy with asking, and reads no replies.
+LATE_REPLY = 0.02
+
 #: Requests that a quick replier has at a time from one requester, if it is the only one.
 MAX_DIRECT = 256
 
@@ -244,7 +248,7 @@ class Requester:
         for replier_id, quick in self._quick.items():
             if quick.running == 0:
                 return replier_id
-            is_late = now - quick.heard_at > QUICK_REPLY
+            is_late = now - quick.heard_at > LATE_REPLY
             if is_alone and quick.running < quick.window and not is_late:
                 return replier_id
         return None

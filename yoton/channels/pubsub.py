@@ -8,7 +8,7 @@ from typing import Any
 
 from yoton.channels.base import BaseChannel
 from yoton.channels.sync import OK, ReceiverWord, SenderHold
-from yoton.clock import Deadline, monotonic
+from yoton.clock import FOREVER, Deadline, monotonic
 from yoton.exceptions import ArgumentError
 from yoton.package import Package
 from yoton.waiting import WaitPoint
@@ -58,7 +58,8 @@ class PubChannel(BaseChannel):
         data, is_msgpack = self._encode(message)
         if self._hold.full_receivers:
             self._wait_for_receivers()
-        self._check_open()
+        if self._is_closed:
+            raise self._closed_error()
         self._context.send_package(self._msgpack_envelope if is_msgpack else self._envelope, data)
 
     def close(self) -> None:
@@ -223,7 +224,7 @@ class SubChannel(BaseChannel):
         )
 
     def _wait_for_message(self, deadline: Deadline) -> tuple[bytes, int]:
-        self._context.lead(self._has_message, deadline)
+        self._context.lead(self._inbox.has_items, deadline)
         return self._inbox.take() or self._inbox.get(deadline) or (b"", 0)
 
     def close(self) -> None:
@@ -231,9 +232,6 @@ class SubChannel(BaseChannel):
         super().close()
         with self._sync_lock:
             self._sync_changed.wake_all()
-
-    def _has_message(self) -> bool:
-        return len(self._inbox) > 0
 
     def _look_at_sync(self) -> None:
         if self._word is None:
@@ -288,7 +286,7 @@ def select_sub_channel(*channels: SubChannel) -> SubChannel | None:
 
 def _deadline(block: bool | float | None) -> Deadline:
     if block is None or block is True:
-        return Deadline(None)
+        return FOREVER
     if not isinstance(block, (int, float)):
         raise ArgumentError(f"block is True, False or a number of seconds, not {block!r}")
     return Deadline(float(block))

@@ -286,9 +286,10 @@ def _finish(future: Future, data: bytes) -> None:
     if failure is not None:
         _fail(future, failure)
         return
-    # Unless the user has set a result.
-    with contextlib.suppress(InvalidStateError):
+    try:
         future.set_result(reply)
+    except InvalidStateError:
+        return  # the user has set one
 
 
 def _fail(future: Future, error: Exception) -> None:
@@ -436,8 +437,10 @@ class RepChannel(NegotiatingChannel):
             self._alarm.set(self._replier.next_deadline())
         for control in returns:
             self._send_control(control)
-        self._refuse(surplus, "too many requests wait at the replier")
-        self._refuse(left, _CLOSED)
+        if surplus:
+            self._refuse(surplus, "too many requests wait at the replier")
+        if left:
+            self._refuse(left, _CLOSED)
         self._attend()
 
     def act_leading(self) -> bool:
@@ -548,7 +551,8 @@ class RepChannel(NegotiatingChannel):
     def _next_offer(self) -> Control | None:
         """Get an offer to send; the lock is held."""
         offer = self._replier.offer(scheduler.now())
-        self._alarm.set(self._replier.next_deadline())
+        if offer is not None:
+            self._alarm.set(self._replier.next_deadline())
         return offer
 
     def _handle_one(self) -> bool:

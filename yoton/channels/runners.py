@@ -9,7 +9,7 @@ from queue import SimpleQueue
 from typing import Protocol, TypeAlias
 from weakref import WeakMethod
 
-from yoton.clock import Deadline
+from yoton.clock import FOREVER, Deadline
 from yoton.events import Event, app
 
 logger = logging.getLogger(__name__)
@@ -114,6 +114,6 @@ def _make_calls(calls: _Calls, lead: WeakMethod[_Lead]) -> None:
 
 def _next_call(calls: _Calls, lead: WeakMethod[_Lead]) -> Callable[[], object] | None:
     if calls.empty() and (lead_now := lead()) is not None:
-        lead_now(lambda: not calls.empty(), Deadline(None))
+        lead_now(lambda: not calls.empty(), FOREVER)
         del lead_now
     return calls.get()

@@ -43,7 +43,7 @@ class Node(Interface):
     def new_outbox(self) -> Outbox:
         """Make the queue of what a connection has to send."""
 
-    def flush_burst(self) -> None:
+    def flush_burst(self) -> bool:
         """Have the context give all that was sent so far to its connections."""
 
     def connection_opened(self, connection: Connection) -> None:
@@ -59,11 +59,11 @@ class Node(Interface):
     def deliver(self, packages: Sequence[Package], connection: Connection) -> None:
         """Note packages that the peer sent."""
 
+    def deliver_leading(self, packages: Sequence[Package], connection: Connection) -> bool:
+        """Note and act in a thread that leads; False if `act` has to follow."""
+
     def act(self, connection: Connection) -> None:
         """Act on all that was noted."""
-
-    def act_leading(self, connection: Connection) -> bool:
-        """Do so in a thread that leads; False if `act` has to follow."""
 
     def contexts_gone(self, ids: Sequence[int], connection: Connection) -> None:
         """Take note that some contexts can no longer be reached by way of the peer."""
@@ -263,7 +263,7 @@ class Connection:
         """
         deadline = Deadline(timeout)
         self._context.flush_burst()
-        if self._status is Status.WAITING and not self._outbox:
+        if self._status is Status.WAITING and not self._outbox.packages:
             return
         self._status_changed.wait_for(lambda: self._status is not Status.WAITING, deadline)
         link = self._link
@@ -312,10 +312,7 @@ class Connection:
 
     @property
     def is_congested(self) -> bool:
-        """Whether so much waits to be sent that senders should wait as well.
-
-        Nobody needs to wait for a peer that has not come yet: it does not take anything.
-        """
+        """Whether so much waits to be sent that senders should wait as well."""
         return self._outbox.is_congested and self._status is not Status.WAITING
 
     def enqueue(self, package: Package) -> None:
@@ -328,13 +325,16 @@ class Connection:
         else:
             self._tell_of_drop()
 
-    def kick(self) -> None:
-        """Have the packages in the outbox written; never blocks."""
-        link = self._link
-        if link is not None:
-            link.kick()
+    def kick(self) -> bool:
+        """Have the packages in the outbox written; never blocks.
 
-    def lead(self, is_satisfied: Callable[[], bool], deadline: Deadline) -> None:
+        Returns whether nobody needs to wait for room: either none are left, or the peer, which
+        has not come yet, takes none.
+        """
+        link = self._link
+        return link is None or link.kick()
+
+    def lead(self, is_satisfied: Callable[[], object], deadline: Deadline) -> None:
         """Read in this thread while it waits for something, see `Reader.lead`."""
         link = self._link
         if link is not None:
@@ -422,13 +422,13 @@ class Connection:
         """See `LinkOwner`."""
         self._context.deliver(packages, self)
 
+    def deliver_leading(self, packages: Sequence[Package]) -> bool:
+        """See `LinkOwner`."""
+        return self._context.deliver_leading(packages, self)
+
     def act(self) -> None:
         """See `LinkOwner`."""
         self._context.act(self)
-
-    def act_leading(self) -> bool:
-        """See `LinkOwner`."""
-        return self._context.act_leading(self)
 
     def contexts_gone(self, ids: Sequence[int]) -> None:
         """See `LinkOwner`."""

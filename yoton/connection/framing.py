@@ -4,7 +4,8 @@ All seven fields of the header are unsigned 64-bit numbers, least significant by
 magic, slot, source id, source seq, dest id, dest seq, size of the data.
 
 A bundle has the number of its messages in place of the dest seq, and its data begins with a
-table of their sizes, 4 bytes each.
+table of their sizes, 4 bytes each. In a numbered bundle one of their dest seqs follows, 8 bytes
+each.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from yoton.exceptions import RemoteProtocolError
-from yoton.package import EVERYONE, SLOT_LINK, Bundle, Package
+from yoton.package import SLOT_LINK, Bundle, Package
 
 _HEADER = struct.Struct("<7Q")
 HEADER_SIZE = _HEADER.size
@@ -26,9 +27,13 @@ _MAGIC_MSGPACK = int.from_bytes(b"YOTON  M", "little")
 #: Between extended ends: a bundle, and one of OBJECTs in msgpack.
 _MAGIC_BUNDLE = int.from_bytes(b"YOTON  B", "little")
 _MAGIC_MSGPACK_BUNDLE = int.from_bytes(b"YOTON BM", "little")
-_MAGICS = (_MAGIC, _MAGIC_MSGPACK, _MAGIC_BUNDLE, _MAGIC_MSGPACK_BUNDLE)
-
-_ENTRY_SIZE = 4
+#: ... and numbered ones.
+_MAGIC_NUMBERED = int.from_bytes(b"YOTON  N", "little")
+_MAGIC_MSGPACK_NUMBERED = int.from_bytes(b"YOTON NM", "little")
+_SINGLE_MAGICS = (_MAGIC, _MAGIC_MSGPACK)
+_NUMBERED_MAGICS = (_MAGIC_NUMBERED, _MAGIC_MSGPACK_NUMBERED)
+_MSGPACK_MAGICS = (_MAGIC_MSGPACK, _MAGIC_MSGPACK_BUNDLE, _MAGIC_MSGPACK_NUMBERED)
+_MAGICS = (*_SINGLE_MAGICS, *_NUMBERED_MAGICS, _MAGIC_BUNDLE, _MAGIC_MSGPACK_BUNDLE)
 
 #: Messages that a bundle may have: more save nothing, and each takes memory besides its data.
 MAX_BUNDLE_COUNT = 1024
@@ -67,27 +72,37 @@ def encode_bundle(bundle: Bundle) -> tuple[bytes, ...]:
     frame = bundle.frame
     if frame is None:
         header = _HEADER.pack(
-            _MAGIC_MSGPACK_BUNDLE if bundle.is_msgpack else _MAGIC_BUNDLE,
+            _bundle_magic(bundle),
             bundle.slot,
             bundle.source_id,
             bundle.source_seq,
-            EVERYONE,
+            bundle.dest_id,
             bundle.count,
             bundle_size(bundle),
         )
-        table = _table(bundle.count).pack(*bundle.sizes)
+        table = _bundle_table(bundle).pack(*bundle.sizes, *bundle.dest_seqs)
         frame = bundle.frame = b"".join((header, table, bundle.data))
     return (frame,)
 
 
 def bundle_size(bundle: Bundle) -> int:
     """Get the number of bytes that the data of a bundle takes, with its table."""
-    return bundle.count * _ENTRY_SIZE + len(bundle.data)
+    return _bundle_table(bundle).size + len(bundle.data)
 
 
-@functools.lru_cache(MAX_BUNDLE_COUNT)
-def _table(count: int) -> struct.Struct:
-    return struct.Struct(f"<{count}I")
+def _bundle_magic(bundle: Bundle) -> int:
+    if bundle.dest_seqs:
+        return _MAGIC_MSGPACK_NUMBERED if bundle.is_msgpack else _MAGIC_NUMBERED
+    return _MAGIC_MSGPACK_BUNDLE if bundle.is_msgpack else _MAGIC_BUNDLE
+
+
+def _bundle_table(bundle: Bundle) -> struct.Struct:
+    return _table(bundle.count, bool(bundle.dest_seqs))
+
+
+@functools.lru_cache(2 * MAX_BUNDLE_COUNT)
+def _table(count: int, is_numbered: bool) -> struct.Struct:
+    return struct.Struct(f"<{count}I{count}Q" if is_numbered else f"<{count}I")
 
 
 def encode_signal(number: int) -> bytes:
@@ -114,6 +129,10 @@ class FrameDecoder:
 
     Attributes
     ----------
+    missing_size : int
+        Bytes to read next, and no more, where large packages come one after the other; else 0.
+        That is the rest of a header, or of the data behind it: read in one piece, it need not
+        be copied.
     failure : RemoteProtocolError or None
         Why the stream cannot be read on. Nothing is decoded any more then.
     """
@@ -128,6 +147,7 @@ class FrameDecoder:
         self._needed = HEADER_SIZE
         # Whether the package at hand is that large, or else the one before.
         self._reads_by_itself = False
+        self.missing_size = 0
         self.failure: RemoteProtocolError | None = None
 
     @property
@@ -160,14 +180,21 @@ class FrameDecoder:
         """Bytes of data of the package that is not complete, 0 if its header is not either."""
         return _size_in(self._header) if self._header else 0
 
-    @property
-    def missing_size(self) -> int:
-        """Bytes to read next, and no more, where large packages come one after the other; else 0.
+    def lone_package(self, data: bytes) -> Package | None:
+        """Get the package that bytes from the stream are; None if they are anything else.
 
-        That is the rest of a header, or of the data behind it: read in one piece, it need not be
-        copied.
+        Nothing changes by that: it is a short way for what comes alone, and does the same as
+        `decode`, which takes what this one leaves.
         """
-        return self._needed - self._held if self._reads_by_itself else 0
+        size = len(data) - HEADER_SIZE
+        if self._held or self._header or self.failure or not 0 < size < _DATA_READ_BY_ITSELF:
+            return None
+        magic, slot, source_id, source_seq, dest_id, dest_seq, told = _HEADER.unpack_from(data)
+        if told != size or size > self._max_data_size or magic not in _SINGLE_MAGICS:
+            return None
+        is_msgpack = magic == _MAGIC_MSGPACK
+        data = data[HEADER_SIZE:]
+        return Package(data, slot, source_id, source_seq, dest_id, dest_seq, is_msgpack)
 
     def decode(self, data: bytes) -> list[Package]:
         """Add bytes from the stream and get the packages that they complete.
@@ -178,9 +205,9 @@ class FrameDecoder:
             return []
         self._chunks.append(data)
         self._held += len(data)
-        if self._held < self._needed:
-            return []
-        return self._cut(b"".join(self._chunks))
+        packages = self._cut(b"".join(self._chunks)) if self._held >= self._needed else []
+        self.missing_size = self._needed - self._held if self._reads_by_itself else 0
+        return packages
 
     def _cut(self, data: bytes) -> list[Package]:
         packages: list[Package] = []
@@ -225,19 +252,22 @@ def _size_in(header: _Header) -> int:
 
 def _package(header: _Header, data: bytes) -> Package:
     magic, slot, source_id, source_seq, dest_id, dest_seq, _ = header
-    if magic == _MAGIC:
-        return Package(data, slot, source_id, source_seq, dest_id, dest_seq)
-    if magic == _MAGIC_MSGPACK:
-        return Package(data, slot, source_id, source_seq, dest_id, dest_seq, True)
-    sizes, messages = _split_bundle(data, count=dest_seq)
-    return Bundle(messages, sizes, slot, source_id, source_seq, magic == _MAGIC_MSGPACK_BUNDLE)
+    is_msgpack = magic in _MSGPACK_MAGICS
+    if magic in _SINGLE_MAGICS:
+        return Package(data, slot, source_id, source_seq, dest_id, dest_seq, is_msgpack)
+    sizes, dest_seqs, messages = _split_bundle(data, dest_seq, magic in _NUMBERED_MAGICS)
+    return Bundle(messages, sizes, slot, source_id, source_seq, dest_id, dest_seqs, is_msgpack)
 
 
-def _split_bundle(data: bytes, count: int) -> tuple[Sequence[int], bytes]:
-    if not 0 < count <= MAX_BUNDLE_COUNT or len(data) < count * _ENTRY_SIZE:
+def _split_bundle(
+    data: bytes, count: int, is_numbered: bool
+) -> tuple[Sequence[int], Sequence[int], bytes]:
+    """Get the sizes and the dest seqs of the messages, and these, one behind the other."""
+    table = _table(count, is_numbered) if 0 < count <= MAX_BUNDLE_COUNT else None
+    if table is None or len(data) < table.size:
         raise RemoteProtocolError(f"Bundle of {len(data)} bytes with {count} messages.")
-    table = _table(count)
-    sizes, messages = table.unpack_from(data), data[table.size :]
+    entries, messages = table.unpack_from(data), data[table.size :]
+    sizes = entries[:count]
     if sum(sizes) != len(messages) or 0 in sizes:
         raise RemoteProtocolError("The table of a bundle does not fit its messages.")
-    return sizes, messages
+    return sizes, entries[count:], messages

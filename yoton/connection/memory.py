@@ -95,8 +95,10 @@ class MemoryStream:
         """See `ByteStream.wait_readable`."""
         return self._incoming.wait_readable(Deadline(timeout))
 
-    def read(self, chunks: list[bytes], missing: int = 0) -> None:
+    def read(self, chunks: list[bytes], missing: int = 0, timeout: float = 0.0) -> None:
         """See `ByteStream.read`."""
+        if timeout > 0.0:
+            self.wait_readable(timeout)
         self._incoming.read(chunks, missing or READ_SIZE)
 
     def write(self, pieces: Sequence[bytes | memoryview], counts: list[int]) -> None:

@@ -31,6 +31,8 @@ class Outbox:
 
     Attributes
     ----------
+    packages : deque of Package
+        What it holds, for others to look whether there is anything.
     dropped : int
         How many messages were dropped so far, because it was full or closed.
     """
@@ -40,17 +42,13 @@ class Outbox:
         self._overflow = overflow
         # Guards all that follows.
         self._lock = threading.RLock()
-        self._packages: deque[Package] = deque()
+        self.packages: deque[Package] = deque()
         # Messages and bytes in it.
         self._count = 0
         self._size = 0
         self._is_closed = False
         self._changed = WaitPoint(self._lock)
         self.dropped = 0
-
-    def __bool__(self) -> bool:
-        """Whether there is anything to send."""
-        return bool(self._packages)
 
     @property
     def count(self) -> int:
@@ -79,7 +77,7 @@ class Outbox:
             if self._overflow is Overflow.DROP_OLD or self._count + count <= self._limit:
                 self._count += count
                 self._size += size
-                self._packages.append(package)
+                self.packages.append(package)
                 if self._count <= self._limit:
                     return True
                 self._drop_oldest()
@@ -93,9 +91,9 @@ class Outbox:
     def _drop_oldest(self) -> None:
         self._changed.wake_all()
         while self._count > self._limit:
-            if not self._packages:  # a finalizer that ran between two rounds may have taken all
+            if not self.packages:  # a finalizer that ran between two rounds may have taken all
                 return
-            oldest = self._packages[0]
+            oldest = self.packages[0]
             surplus = min(self._count - self._limit, oldest.count)
             if self._take_out(oldest, surplus):
                 self.dropped += surplus
@@ -105,14 +103,14 @@ class Outbox:
         rest = oldest.without_first(count) if count < oldest.count else None
         size = len(oldest.data) - (0 if rest is None else len(rest.data))
         # From here on there is one call, the last: nothing comes in between.
-        if not self._packages or self._packages[0] is not oldest:
+        if not self.packages or self.packages[0] is not oldest:
             return False
         self._count -= count
         self._size -= size
         if rest is None:
-            self._packages.popleft()
+            self.packages.popleft()
         else:
-            self._packages[0] = rest
+            self.packages[0] = rest
         return True
 
     def move(self, target: deque[Package], max_count: float, max_size: float) -> None:
@@ -132,14 +130,15 @@ class Outbox:
         """
         size = 0
         with self._lock:
-            self._changed.wake_all()
+            if self._changed.parked:
+                self._changed.wake_all()
             # One by one, for the sake of interrupts, and of finalizers that put something.
             while True:
                 if len(target) >= max_count or size >= max_size:
                     return
-                if not self._packages:
+                if not self.packages:
                     return
-                oldest = self._packages[0]
+                oldest = self.packages[0]
                 size += len(oldest.data)
                 target.append(oldest)
                 self._take_out(oldest, oldest.count)

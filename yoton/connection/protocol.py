@@ -256,6 +256,16 @@ class Protocol:
         self._has_said_goodbye = True
         return framing.encode_signal(_SIGNAL_CLOSE)
 
+    def lone_package(self, data: bytes) -> Package | None:
+        """Get the package to route that bytes from the peer are; None if they are anything else.
+
+        Nothing changes by that. `receive_data` takes what this one leaves.
+        """
+        if self._state is not State.OPEN:
+            return None
+        package = self._decoder.lone_package(data)
+        return None if package is None or package.slot == SLOT_LINK else package
+
     def receive_data(self, data: bytes) -> list[Event]:
         """Take bytes from the peer and get what they mean."""
         if self._state in (State.PEER_CLOSING, State.CLOSED):

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from yoton.clock import Deadline, monotonic
+from yoton.connection.busy import this_thread
 from yoton.connection.protocol import Bookmark, Event, PackagesReceived, Protocol
 from yoton.connection.streams import ByteStream
 from yoton.package import Package
@@ -27,18 +28,6 @@ LEAD_TIME = 0.05
 #: Seconds that the receive thread stays back after a thread has led: many times what a program
 #: takes from one message to waiting for the next.
 GRACE_PERIOD = 0.005
-
-
-# Whether this thread leads.
-_here = threading.local()
-
-
-def is_leading() -> bool:
-    """Tell whether this thread leads, and is in the middle of that if it asks.
-
-    So it is a finalizer or a signal handler. It should not wait for what comes of reading.
-    """
-    return getattr(_here, "is_leading", False)
 
 
 class Reader:
@@ -88,7 +77,7 @@ class Reader:
         self._has_leader = False
         self._led_at = 0.0
         self._is_called_back = False
-        self._awaited: Callable[[], bool] | None = None
+        self._awaited: Callable[[], object] | None = None
 
     def put(self, events: Iterable[Event]) -> None:
         """Add events from the handshake."""
@@ -122,6 +111,11 @@ class Reader:
 
     def _understand(self) -> None:
         with self._protocol_lock:
+            if len(self._chunks) == 1 and not self._events:
+                package = self._protocol.lone_package(self._chunks[0])
+                if package is not None:
+                    self._events, self._chunks = deque((PackagesReceived((package,)),)), []
+                    return
             if self._before is not None:
                 self._protocol.bookmark = self._before
             self._before = self._protocol.bookmark
@@ -136,21 +130,21 @@ class Reader:
 
     # Leading
 
-    def lead(self, is_satisfied: Callable[[], bool], deadline: Deadline) -> None:
+    def lead(self, is_satisfied: Callable[[], object], deadline: Deadline) -> None:
         """Read until is_satisfied() is true, something else has to be done, or time is over.
 
         Returns at once if another thread reads. Called by threads that wait for a message; they
         have to wait as usual after this.
         """
         turn: list[bool] = []
-        was_leading = is_leading()
+        was_busy = this_thread.is_busy
         try:
             # One call into C takes the turn and notes it, so no interrupt parts the two.
             turn.extend(map(self.turn.acquire, (False,)))
             if False in turn:
                 self._note_waiter(is_satisfied)
                 return
-            self._has_leader = _here.is_leading = True
+            self._has_leader = this_thread.is_busy = True
             self._is_called_back = False
             self._awaited = None
             if not self._lead_until(is_satisfied, deadline):
@@ -161,47 +155,52 @@ class Reader:
             # No call before the one that frees the turn, so no interrupt either.
             if True in turn:
                 self._has_leader = False
-                _here.is_leading = was_leading
+                this_thread.is_busy = was_busy
                 self.turn.release()
         if self._is_called_back:
             self._call_back()
 
-    def _note_waiter(self, is_satisfied: Callable[[], bool]) -> None:
+    def _note_waiter(self, is_satisfied: Callable[[], object]) -> None:
         if self._has_leader:
             # The receive thread serves both better than each of the two the other.
             self._is_called_back = True
         else:
             self._awaited = is_satisfied
 
-    def _lead_until(self, is_satisfied: Callable[[], bool], deadline: Deadline) -> bool:
+    def _lead_until(self, is_satisfied: Callable[[], object], deadline: Deadline) -> bool:
         """Read; False if the receive thread has to go on."""
-        end = Deadline(_lead_time(deadline))
+        remaining = deadline.remaining()
+        timeout = LEAD_TIME if remaining is None else min(LEAD_TIME, remaining)
+        end = monotonic() + timeout
         is_over = False
         while not self._is_called_back:
             # Before there is more: what comes in bundles is not to fill a queue at once.
             if is_satisfied():
                 return True
-            event = self.next_event()
-            if event is None:
-                if is_over or not self._read_within(end):
+            if self._chunks:
+                self._understand()
+            if self._events:
+                event = self._events[0]
+                if not isinstance(event, PackagesReceived) or not self._deliver(event.packages):
                     return False
-                # What comes for others, again and again, is not to keep this thread here.
-                is_over = end.passed()
-            elif not isinstance(event, PackagesReceived) or not self._deliver(event.packages):
+                self._events.popleft()
+            elif is_over or not self._read_within(timeout):
                 return False
             else:
-                self.handled()
-        return is_satisfied()
+                # What comes for others, again and again, is not to keep this thread here.
+                timeout = end - monotonic()
+                is_over = timeout <= 0.0
+        return bool(is_satisfied())
 
-    def _read_within(self, deadline: Deadline) -> bool:
+    def _read_within(self, timeout: float) -> bool:
         """Wait for bytes and read them; False if none come in time, or none at all any more."""
-        if self._is_at_end or not self._stream.wait_readable(deadline.remaining()):
+        if self._is_at_end:
             return False
         try:
-            self.read()
+            self._stream.read(self._chunks, self._protocol.missing_size, timeout)
         except OSError:
             return False  # the receive thread will find it too
-        return True
+        return bool(self._chunks)
 
     def time_to_stay_back(self) -> float:
         """Get the seconds for which the receive thread should leave the reading to others.
@@ -220,8 +219,3 @@ class Reader:
         if self._is_called_back:
             return 0.0
         return max(0.0, self._led_at + GRACE_PERIOD - now)
-
-
-def _lead_time(deadline: Deadline) -> float:
-    remaining = deadline.remaining()
-    return LEAD_TIME if remaining is None else min(LEAD_TIME, remaining)

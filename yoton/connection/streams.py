@@ -48,8 +48,8 @@ class ByteStream(Protocol):
             Seconds to wait; None: without limit.
         """
 
-    def read(self, chunks: list[bytes], missing: int = 0) -> None:
-        """Read what has come.
+    def read(self, chunks: list[bytes], missing: int = 0, timeout: float = 0.0) -> None:
+        """Read what has come, or comes in time.
 
         Parameters
         ----------
@@ -60,6 +60,8 @@ class ByteStream(Protocol):
         missing : int
             If not 0: read so many bytes at most, and wait for them for a moment, as they are
             known to come. In one piece they need not be joined.
+        timeout : float
+            Seconds to wait for bytes, at most; it may be over after 50 ms already.
 
         Raises
         ------
@@ -118,7 +120,7 @@ class TcpStream:
     def __init__(self, connected: socket.socket) -> None:
         if _DO_NOT_WAIT:
             connected.setblocking(True)
-            connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _REST_TIMEOUT)
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(_MAX_WAIT))
         else:
             connected.setblocking(False)
         # A message that fits a segment leaves at once. Without it, two writes in a row wait
@@ -136,16 +138,19 @@ class TcpStream:
         """See `ByteStream.wait_readable`."""
         return self._wait_readable(timeout)
 
-    def read(self, chunks: list[bytes], missing: int = 0) -> None:
+    def read(self, chunks: list[bytes], missing: int = 0, timeout: float = 0.0) -> None:
         """See `ByteStream.read`."""
+        does_wait = timeout >= _MAX_WAIT and _DO_NOT_WAIT
+        if timeout > 0.0 and not does_wait and not self._wait_readable(timeout):
+            return
         # A peer that waits for acknowledgements in between gets them with each call.
-        is_whole = missing > 0 and not self._acknowledges_at_once
+        if missing > 0 and not self._acknowledges_at_once:
+            size, flags = missing, _WAIT_FOR_ALL
+        else:
+            size, flags = self._read_size, 0 if does_wait else _DO_NOT_WAIT
         try:
             # One call into C reads the bytes and keeps them, so no interrupt parts the two.
-            if is_whole:
-                chunks.extend(map(self._socket.recv, (missing,), (_WAIT_FOR_ALL,)))
-            else:
-                chunks.extend(map(self._socket.recv, (self._read_size,), (_DO_NOT_WAIT,)))
+            chunks.extend(map(self._socket.recv, (size,), (flags,)))
         except BlockingIOError:
             return
         is_much = len(chunks[-1]) >= _SMALL_READ_SIZE
@@ -202,14 +207,13 @@ class TcpStream:
 
 _HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
 
-# Where single calls can be told not to wait, the others may, which the rest of a large package
-# takes. Elsewhere (Windows) none does.
-_DO_NOT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
-_WAIT_FOR_ALL = socket.MSG_WAITALL if _DO_NOT_WAIT else 0
+# Where single calls can be told not to wait, the others may: those for the rest of a large
+# package, and those of who has nothing else to do. Elsewhere (Windows) none does.
+_DO_NOT_WAIT = int(getattr(socket, "MSG_DONTWAIT", 0))
+_WAIT_FOR_ALL = int(socket.MSG_WAITALL) if _DO_NOT_WAIT else 0
 
-#: How long to wait for the rest of a large package before looking for other things to do: 50 ms,
-#: as seconds and microseconds.
-_REST_TIMEOUT = struct.pack("@ll", 0, 50_000)
+#: Seconds that a call that reads waits, before looking for other things to do.
+_MAX_WAIT = 0.05
 
 
 class TcpListener:
@@ -296,6 +300,10 @@ def _listening_socket(host: str, port: int) -> socket.socket:
 def _host_and_port(address: tuple[str, int]) -> tuple[str, int]:
     # IPv6 addresses have two fields more.
     return address[0], address[1]
+
+
+def _timeval(seconds: float) -> bytes:
+    return struct.pack("@ll", int(seconds), round(seconds % 1 * 1e6))
 
 
 def _waiter(connected: socket.socket, event: int) -> Callable[[float | None], bool]:

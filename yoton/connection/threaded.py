@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol as Interface
 
 from yoton.clock import Deadline, monotonic
@@ -63,7 +63,7 @@ CANNOT_HANDLE = "Error while handling what came."
 class LinkOwner(Interface):
     """What a link tells its connection.
 
-    All are called from the link's threads, `deliver` and `act_leading` from those that lead.
+    All are called from the link's threads, but for `deliver_leading`.
     """
 
     @property
@@ -71,16 +71,17 @@ class LinkOwner(Interface):
         """Seconds without bytes after which the peer counts as silent."""
 
     def deliver(self, packages: Sequence[Package]) -> None:
-        """Packages came: note them.
+        """Packages came: note them. They may have been noted before, by `deliver_leading`."""
 
-        Called with the same packages again if Ctrl-C came in between.
+    def deliver_leading(self, packages: Sequence[Package]) -> bool:
+        """Packages came in a thread that leads: note them and act on that.
+
+        Returns False if `act` has to follow in the receive thread. Called with the same packages
+        again if Ctrl-C came in between.
         """
 
     def act(self) -> None:
         """Act on all that was noted."""
-
-    def act_leading(self) -> bool:
-        """Do so in a thread that leads; False if `act` has to follow in the receive thread."""
 
     def contexts_gone(self, ids: Sequence[int]) -> None:
         """The peer says that it can no longer reach some contexts."""
@@ -117,6 +118,8 @@ class ThreadedLink:
     ----------
     peer : Identity
         What the other end told of itself.
+    lead : callable
+        Reads in the thread that calls it while that waits for something, see `Reader.lead`.
     """
 
     def __init__(
@@ -142,9 +145,10 @@ class ThreadedLink:
         self._protocol_lock = threading.RLock()
         self._writer = Writer(stream, outbox, self._encode)
         self._reader = Reader(
-            stream, protocol, self._protocol_lock, self._deliver_leading, self._call_back
+            stream, protocol, self._protocol_lock, owner.deliver_leading, self._call_back
         )
         self._reader.put(greeting)
+        self.lead = self._reader.lead
         # Whether the peer wants beats often, and this end does; each is set once. Peers without
         # the extension always do.
         self._is_watched = not self.peer.is_extended
@@ -173,15 +177,19 @@ class ThreadedLink:
 
     # What other threads call
 
-    def kick(self) -> None:
-        """Write what is in the outbox, as far as the stream takes it; never blocks."""
+    def kick(self) -> bool:
+        """Write what is in the outbox, as far as the stream takes it; never blocks.
+
+        Returns whether nothing is left in it.
+        """
         try:
             is_full = not self._writer.write_pending()
         except OSError as error:
             self._line_lost(error)
-            return
+            return True
         if is_full:
             self._leave_to_send_thread()
+        return not self._outbox.packages
 
     def flush(self, deadline: Deadline) -> bool:
         """Wait until the stream has taken all that is in the outbox; False at the deadline."""
@@ -194,10 +202,6 @@ class ThreadedLink:
             self._is_watching = True
             self._writer.add_signal(self._protocol.send_watch())
             self.kick()
-
-    def lead(self, is_satisfied: Callable[[], bool], deadline: Deadline) -> None:
-        """Read in this thread while it waits for something, see `Reader.lead`."""
-        self._reader.lead(is_satisfied, deadline)
 
     def close(self, reason: str) -> None:
         """Begin an orderly end, without waiting for it; see `join`."""
@@ -242,10 +246,6 @@ class ThreadedLink:
         with self._lock:
             self._changed.wake_all()
             self._is_full = True
-
-    def _deliver_leading(self, packages: Sequence[Package]) -> bool:
-        self._owner.deliver(packages)
-        return self._owner.act_leading()
 
     def _call_back(self) -> None:
         with self._lock:

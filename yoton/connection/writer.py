@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from yoton.clock import Deadline, monotonic
+from yoton.connection.busy import this_thread
 from yoton.connection.outbox import Outbox
 from yoton.connection.streams import MAX_PIECES, ByteStream
 from yoton.package import Package
@@ -17,18 +18,6 @@ Piece = bytes | memoryview
 #: Bytes of data from which on no more packages are taken for one write: what a socket's buffer
 #: holds. What is taken, the limits of the outbox no longer count.
 _BATCH_SIZE = 2**18
-
-
-# Whether this thread writes.
-_here = threading.local()
-
-
-def is_writing() -> bool:
-    """Tell whether this thread writes, and is in the middle of that if it asks.
-
-    So it is a finalizer or a signal handler. It should not wait for what comes of writing.
-    """
-    return getattr(_here, "is_writing", False)
 
 
 class Writer:
@@ -96,6 +85,7 @@ class Writer:
         OSError
             The stream is broken.
         """
+        was_busy = this_thread.is_busy
         while True:
             turn: list[bool] = []
             try:
@@ -103,17 +93,18 @@ class Writer:
                 turn.extend(map(self._turn.acquire, (wait_for_turn,)))
                 if False in turn:
                     return True  # a thread that has written looks again
-                _here.is_writing = True
+                this_thread.is_busy = True
                 if not self._write_until_full():
                     return False
             finally:
                 if True in turn:
-                    _here.is_writing = False
+                    this_thread.is_busy = was_busy
                     self._turn.release()
             if not self._has_pending():
                 break
-        with self._lock:
-            self._written.wake_all()
+        if self._written.parked:
+            with self._lock:
+                self._written.wake_all()
         return True
 
     def wait_until_written(self, deadline: Deadline) -> bool:
@@ -140,48 +131,49 @@ class Writer:
         return unwritten + (self._batch_size if self._pieces else 0)
 
     def _has_pending(self) -> bool:
-        return bool(self._pieces or self._packages or self._outbox or self._signals)
+        return bool(self._pieces or self._packages or self._outbox.packages or self._signals)
 
     def _write_until_full(self) -> bool:
         while True:
             if self._counts:
                 self._drop_written()
             while not self._pieces:
-                if not self._refill():
+                if not self._has_pending():
                     return True
+                self._refill()
             self._stream.write(self._pieces[:MAX_PIECES], self._counts)
             self.last_write = monotonic()
             if self._counts[-1] == 0:
                 return False
 
     def _drop_written(self) -> None:
+        pieces, count = self._pieces, sum(self._counts)
+        rest = [] if len(pieces) == 1 and count == len(pieces[0]) else _without(pieces, count)
         # Both at once: an interrupt in between would have the same bytes dropped twice.
-        self._pieces, self._counts = _without(self._pieces, sum(self._counts)), []
+        self._pieces, self._counts = rest, []
 
-    def _refill(self) -> bool:
-        """Turn packages into pieces, or a signal if there are none; False if there is neither.
+    def _refill(self) -> None:
+        """Turn packages into pieces, or a signal if there are none.
 
         Interrupted between two of its steps it repeats a frame, and a receiver drops packages
         that it has had.
         """
         self._batch_size = 0
-        if not self._packages and self._outbox:
+        if not self._packages:
             self._outbox.move(self._packages, MAX_PIECES, _BATCH_SIZE)
         if not self._packages:
-            return self._refill_with_signal()
+            self._refill_with_signal()
+            return
         while self._packages and len(self._pieces) < MAX_PIECES:
             package = self._packages[0]
             self._pieces.extend(self._encode(package))
             self._packages.popleft()
             self._batch_size += package.count
-        return True
 
-    def _refill_with_signal(self) -> bool:
-        if not self._signals:
-            return False
-        self._pieces.append(self._signals[0])
-        self._signals.popleft()
-        return True
+    def _refill_with_signal(self) -> None:
+        if self._signals:
+            self._pieces.append(self._signals[0])
+            self._signals.popleft()
 
 
 def _without(pieces: list[Piece], count: int) -> list[Piece]:
