@@ -130,6 +130,14 @@ class Context:
     ------
     ArgumentError
         queue_params are of another form. A ValueError.
+
+    Attributes
+    ----------
+    object_is_msgpack : bool
+        Whether OBJECT messages are to be sent in msgpack: all peers read it. Everybody reads the
+        other encoding.
+    peers_are_extended : bool
+        Whether there are peers, and all of them speak the extension.
     """
 
     def __init__(
@@ -169,8 +177,8 @@ class Context:
         self._connections: tuple[Connection, ...] = ()
         # For each of them the others.
         self._others: dict[Connection, tuple[Connection, ...]] = {}
-        self._object_is_msgpack = False
-        self._peers_are_extended = False
+        self.object_is_msgpack = False
+        self.peers_are_extended = False
         self._max_data_size = max_data_size
         _contexts.add(self)
 
@@ -326,19 +334,6 @@ class Context:
             channel.abandon()
 
     # What channels call
-
-    @property
-    def object_is_msgpack(self) -> bool:
-        """Whether OBJECT messages are to be sent in msgpack.
-
-        True if all peers read it. Everybody reads the other encoding.
-        """
-        return self._object_is_msgpack
-
-    @property
-    def peers_are_extended(self) -> bool:
-        """Whether there are peers, and all of them speak the extension."""
-        return self._peers_are_extended
 
     def next_recv_number(self) -> int:
         """Get a number above those of all messages delivered so far, over all channels."""
@@ -620,10 +615,10 @@ class Context:
     def _learn_what_peers_can(self) -> None:
         """Sum up the peers for those who send; the routing lock is held."""
         peers = [c.peer for c in self._connections if c.peer is not None]
-        self._object_is_msgpack = (
+        self.object_is_msgpack = (
             MSGPACK_AVAILABLE and bool(peers) and all(peer.speaks_msgpack for peer in peers)
         )
-        self._peers_are_extended = bool(peers) and all(peer.is_extended for peer in peers)
+        self.peers_are_extended = bool(peers) and all(peer.is_extended for peer in peers)
         self._max_data_size = min(
             [self._own_max_data_size, *(peer.max_data_size for peer in peers)]
         )

@@ -117,6 +117,9 @@ class BinaryMessageType(MessageType):
         return data
 
 
+_NO_MSGPACK = "OBJECT is read and written in msgpack only where msgpack is installed"
+
+
 class ObjectMessageType(MessageType):
     """Messages are Python objects made of simple types, in one of two encodings.
 
@@ -156,7 +159,8 @@ class ObjectMessageType(MessageType):
         EncodeError
             As for `message_to_bytes`, or msgpack is not installed, see `MSGPACK_AVAILABLE`.
         """
-        _require_msgpack(EncodeError)
+        if not MSGPACK_AVAILABLE:
+            raise EncodeError(_NO_MSGPACK)
         data = packed.pack(message)
         if len(data) == 1 and data[0] in tagged.TAGS:
             # An int alone, whose byte a reader would take for a tag: in msgpack's longer form.
@@ -180,7 +184,8 @@ class ObjectMessageType(MessageType):
             return None
         if data[0] in tagged.TAGS:
             return tagged.decode(data)
-        _require_msgpack(DecodeError)
+        if not MSGPACK_AVAILABLE:
+            raise DecodeError(_NO_MSGPACK)
         return packed.unpack(data)
 
 
@@ -199,13 +204,9 @@ def msgpack_to_tagged(data: bytes) -> bytes:
     DecodeError
         The data is no message, or msgpack is not installed.
     """
-    _require_msgpack(DecodeError)
-    return tagged.encode(packed.unpack_without_arrays(data))
-
-
-def _require_msgpack(error: type[EncodeError | DecodeError]) -> None:
     if not MSGPACK_AVAILABLE:
-        raise error("OBJECT is read and written in msgpack only where msgpack is installed")
+        raise DecodeError(_NO_MSGPACK)
+    return tagged.encode(packed.unpack_without_arrays(data))
 
 
 TEXT = TextMessageType()

@@ -38,6 +38,9 @@ INT = 16  # two's complement, little-endian, any number of bytes
 COMPLEX = 17  # two doubles, little-endian
 DATETIME = 18  # _NAIVE_DATETIME or _AWARE_DATETIME
 
+#: The first byte of every head. What does not contain it has none, and is read in a shorter way.
+_HEAD_START = 0xC7
+
 _INT_MIN = -(2**63)
 _INT_LIMIT = 2**64
 _COMPLEX = struct.Struct("<dd")
@@ -167,7 +170,9 @@ def unpack(data: bytes) -> Any:
         The data is something else, or contains a numpy array and numpy is not installed.
         Where it can be told, it is a TruncatedError or a TextDecodeError.
     """
-    return _unpack(data, _BUILDERS)
+    if _HEAD_START in data:
+        return _unpack_with_heads(data, _BUILDERS)
+    return _unpack(data, _read_value)
 
 
 def unpack_without_arrays(data: bytes) -> Any:
@@ -180,7 +185,7 @@ def unpack_without_arrays(data: bytes) -> Any:
     DecodeError
         As for `unpack`.
     """
-    return _unpack(data, _BUILDERS_WITHOUT_ARRAYS)
+    return _unpack_with_heads(data, _BUILDERS_WITHOUT_ARRAYS)
 
 
 class _Head:
@@ -196,15 +201,27 @@ class _Head:
 _Builders = dict[int, Callable[[list[Any]], object]]
 
 
-def _unpack(data: bytes, builders: _Builders) -> Any:
+def _unpack_with_heads(data: bytes, builders: _Builders) -> Any:
     heads: list[_Head] = []
+    message = _unpack(data, partial(_read_extension, heads, builders), _close_array)
+    for head in heads:
+        if not head.used:
+            raise DecodeError("an OBJECT has the head of a tuple or the like in a wrong place")
+    return message
+
+
+def _unpack(
+    data: bytes,
+    read_extension: Callable[[int, bytes], object],
+    close_array: Callable[[list[Any]], object] | None = None,
+) -> Any:
     try:
         if len(data) > UNCHECKED_SIZE:
             _check_complete(data)
-        message = unpackb(
+        return unpackb(
             data,
-            ext_hook=partial(_read_extension, heads, builders),
-            list_hook=_close_array,
+            ext_hook=read_extension,
+            list_hook=close_array,
             object_pairs_hook=_PAIRS_HOOK,
             strict_map_key=False,
             timestamp=3,
@@ -218,10 +235,6 @@ def _unpack(data: bytes, builders: _Builders) -> Any:
     except _DATA_ERRORS as error:
         reason = str(error) or type(error).__name__
         raise DecodeError(f"{len(data)} bytes are no OBJECT: {reason}") from error
-    for head in heads:
-        if not head.used:
-            raise DecodeError("an OBJECT has the head of a tuple or the like in a wrong place")
-    return message
 
 
 # What msgpack, the making of dicts, sets and datetimes, and numpy raise about bad data.
@@ -234,11 +247,15 @@ def _check_complete(data: bytes) -> None:
     unpacker.skip()
 
 
-def _read_extension(heads: list[_Head], builders: _Builders, code: int, data: bytes) -> object:
-    if code in _VALUE_READERS:
-        return _VALUE_READERS[code](data)
-    if code not in builders or data:
+def _read_value(code: int, data: bytes) -> object:
+    if code not in _VALUE_READERS:
         raise DecodeError(f"an OBJECT has an unknown ExtType {code} of {len(data)} bytes")
+    return _VALUE_READERS[code](data)
+
+
+def _read_extension(heads: list[_Head], builders: _Builders, code: int, data: bytes) -> object:
+    if code not in builders or data:
+        return _read_value(code, data)
     head = _Head(builders[code])
     heads.append(head)
     return head

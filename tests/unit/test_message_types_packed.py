@@ -284,3 +284,15 @@ def test_counts_of_large_messages_are_checked_before_memory_is_taken(
 def test_large_messages_pass_that_check() -> None:
     value = {"list": list(range(20_000)), "array": numpy.zeros(10_000), "text": "x" * 50_000}
     assert same(unpack(pack(value)), value)
+
+
+@pytest.mark.parametrize("head", [b"\xc8\x00\x00\x01", b"\xc9\x00\x00\x00\x00\x01"])
+def test_a_head_in_a_longer_form_than_it_needs_is_refused(head: bytes) -> None:
+    assert unpack(b"\x92\xc7\x00\x01\x07") == (7,)
+    with pytest.raises(DecodeError, match="unknown ExtType 1"):
+        unpack(b"\x92" + head + b"\x07")
+
+
+def test_the_first_byte_of_a_head_may_be_in_anything() -> None:
+    for message in ("\xc7".encode("latin-1"), [b"\xc7\x00\x01", ("x",)], 0xC7):
+        assert unpack(pack(message)) == message

@@ -18,12 +18,18 @@ from typing import Any, Protocol
 from yoton.address import for_resolver
 from yoton.exceptions import ConnectionClosed
 
-#: Bytes that one read takes at most: what the receive buffer of a loopback socket holds.
-READ_SIZE = 2**18
+#: Bytes that one read takes at most. From 128 KiB on, also together with what was left over, the
+#: C library takes memory from the system for each read, and gives it back after that.
+READ_SIZE = 3 * 2**15
 
 #: Bytes that one read takes while little comes. Room for more would be taken from the system,
 #: and be given back, at each read.
 _SMALL_READ_SIZE = 2**14
+
+#: Bytes of the send buffer within one machine. What is on its way stays in the cache of the
+#: processor then, and large messages travel at twice the speed. Over longer ways the system
+#: knows better.
+_LOCAL_BUFFER_SIZE = 2**18
 
 #: Pieces that one call may write (IOV_MAX is 1024 on Linux and macOS).
 MAX_PIECES = 1024
@@ -133,6 +139,8 @@ class TcpStream:
         self._read_size = _SMALL_READ_SIZE
         self._local_address = _host_and_port(connected.getsockname())
         self._peer_address = _host_and_port(connected.getpeername())
+        if self._peer_address[0] == self._local_address[0]:
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LOCAL_BUFFER_SIZE)
 
     def wait_readable(self, timeout: float | None) -> bool:
         """See `ByteStream.wait_readable`."""
