@@ -18,7 +18,7 @@ queues routing numbering tagged packed client_loop
 message_types clientserver
 
 connection.framing connection.handshake connection.heartbeat connection.streams connection.outbox
-connection.protocol connection.memory
+connection.protocol connection.memory connection.spin
 connection.reader connection.writer
 connection.threaded
 

@@ -28,6 +28,7 @@ from yoton.connection.protocol import (
     State,
 )
 from yoton.connection.reader import GRACE_PERIOD, LEAD_TIME, Reader
+from yoton.connection.spin import SPIN_TIME
 from yoton.package import Package
 
 OWN = Identity(1, 10)
@@ -42,7 +43,13 @@ class Stream:
     def __init__(self, pieces: Iterable[bytes | OSError]) -> None:
         self.coming = deque(pieces)
         self.waits: list[float] = []
+        self.looks = 0
         self.reads = 0
+
+    def wait_readable(self, timeout: float | None) -> bool:
+        assert timeout == 0.0, "reading itself waits"
+        self.looks += 1
+        return bool(self.coming)
 
     def read(self, chunks: list[bytes], missing: int = 0, timeout: float = 0.0) -> None:
         self.reads += 1
@@ -197,6 +204,20 @@ def test_a_thread_leads_for_a_limited_time(timeout: float | None, longest: float
     assert desk.calls_back == 1
     assert desk.reader.time_to_stay_back() == 0.0
     desk.check_free()
+
+
+@pytest.mark.parametrize(
+    ("may_spin", "timeout", "does_spin"),
+    [(True, 0.01, True), (True, SPIN_TIME, False), (True, 0.0, False), (False, 0.01, False)],
+)
+def test_it_spins_before_it_sleeps_if_that_may_pay(
+    may_spin: bool, timeout: float, does_spin: bool
+) -> None:
+    desk = Desk()
+    desk.reader._may_spin = may_spin
+    desk.lead(timeout=timeout)
+    assert (desk.stream.looks > 0) is does_spin
+    assert desk.stream.reads == 1
 
 
 @pytest.mark.parametrize("timeout", [0.0, 0.01, None])

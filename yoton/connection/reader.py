@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from yoton.clock import Deadline, monotonic
 from yoton.connection.busy import this_thread
 from yoton.connection.protocol import Bookmark, Event, PackagesReceived, Protocol
+from yoton.connection.spin import SPIN_TIME, Spin, processor_count
 from yoton.connection.streams import ByteStream
 from yoton.package import Package
 
@@ -72,6 +73,9 @@ class Reader:
         self._before: Bookmark | None = None
         self._events: deque[Event] = deque()
         self._is_at_end = False
+        self._spin = Spin()
+        # With a single processor the other end cannot run meanwhile.
+        self._may_spin = processor_count() > 1
         # Whether a thread leads, when one did last, whether it left something to the receive
         # thread, and what one waits for that does not read itself. Set by any thread.
         self._has_leader = False
@@ -196,11 +200,16 @@ class Reader:
         """Wait for bytes and read them; False if none come in time, or none at all any more."""
         if self._is_at_end:
             return False
+        if timeout > SPIN_TIME and self._may_spin:
+            self._spin.wait(self._is_readable)
         try:
             self._stream.read(self._chunks, self._protocol.missing_size, timeout)
         except OSError:
             return False  # the receive thread will find it too
         return bool(self._chunks)
+
+    def _is_readable(self) -> bool:
+        return self._stream.wait_readable(0.0)
 
     def time_to_stay_back(self) -> float:
         """Get the seconds for which the receive thread should leave the reading to others.
