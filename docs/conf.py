@@ -27,7 +27,14 @@ myst_enable_extensions = ["deflist"]
 #: user's business.
 BETWEEN_ROOMS = [
     # of channels, for the context
-    *("deliver", "packages_delivered", "act_leading", "connection_made", "contexts_gone"),
+    *(
+        "deliver",
+        "deliver_leading",
+        "packages_delivered",
+        "act_leading",
+        "connection_made",
+        "contexts_gone",
+    ),
     # of the context, for channels
     *("register", "unregister", "send_package", "object_is_msgpack", "peers_are_extended"),
     *("next_recv_number", "queue_limit", "queue_overflow", "lead", "begin_burst", "flush_burst"),
@@ -35,10 +42,10 @@ BETWEEN_ROOMS = [
     *("own_identity", "new_outbox", "log_level", "act"),
     *("connection_opened", "connection_closing", "connection_ended"),
     # of connections, for the context
-    *("peer", "is_congested", "enqueue", "kick", "wait_for_room"),
+    *("peer", "is_congested", "enqueue", "kick", "tell", "wait_for_room"),
     *("begin_close", "await_end", "abandon"),
     # of connections, for the link
-    *("silence_changed", "link_closing", "link_ended"),
+    *("heard", "silence_changed", "link_closing", "link_ended"),
 ]
 
 autodoc_member_order = "bysource"

@@ -14,7 +14,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import length_hint
-from typing import Protocol, SupportsIndex, overload
+from typing import Any, Protocol, SupportsIndex, overload
 
 from yoton.address import parse_address
 from yoton.burst import LOOK_INTERVAL, MAX_COUNT, MAX_SIZE, Burst
@@ -25,12 +25,15 @@ from yoton.connection.framing import DEFAULT_MAX_DATA_SIZE
 from yoton.connection.outbox import Outbox
 from yoton.connection.protocol import OTHER_END_CLOSED, Identity, contexts_gone_package
 from yoton.connection.tcp import TcpConnection
+from yoton.events.scheduler import scheduler
 from yoton.exceptions import ArgumentError, FlushTimeout, PackageTooLarge, SlotError
+from yoton.interest import Interest, Notice, Tell
 from yoton.message_types import MSGPACK_AVAILABLE
 from yoton.numbering import Numbering
 from yoton.package import SLOT_CONTEXT, UID, Envelope, Package, slot_number
 from yoton.queues import Overflow
-from yoton.routing import Router
+from yoton.routing import DROP, Router
+from yoton.waiting import WaitPoint
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +43,9 @@ DEFAULT_QUEUE_PARAMS = (10000, "old")
 
 #: Seconds that a send waits for a peer that does not keep up, before it queues all the same.
 CONGESTION_TIMEOUT = 1.0
+
+#: Seconds to wait until all who send confirm that they send what was declined before.
+CONFIRM_TIMEOUT = 1.0
 
 #: Seconds that the orderly end of all contexts may take when the interpreter exits.
 EXIT_TIMEOUT = 1.0
@@ -130,14 +136,6 @@ class Context:
     ------
     ArgumentError
         queue_params are of another form. A ValueError.
-
-    Attributes
-    ----------
-    object_is_msgpack : bool
-        Whether OBJECT messages are to be sent in msgpack: all peers read it. Everybody reads the
-        other encoding.
-    peers_are_extended : bool
-        Whether there are peers, and all of them speak the extension.
     """
 
     def __init__(
@@ -164,6 +162,8 @@ class Context:
         # left for it; None in between. Whoever delivers next finishes what Ctrl-C cut short.
         self._delivery: tuple[Package, Receiver, Connection, Iterator[int]] | None = None
         self._for_context: deque[tuple[Package, Connection]] = deque()
+        self._interest = Interest()
+        self._confirmed = WaitPoint(self._lock)
         # Those who have to act on what was delivered to them.
         self._acting: dict[Receiver, None] = {}
         self._sending_slots: dict[int, tuple[str, Receiver]] = {}
@@ -177,6 +177,8 @@ class Context:
         self._connections: tuple[Connection, ...] = ()
         # For each of them the others.
         self._others: dict[Connection, tuple[Connection, ...]] = {}
+        # For channels: whether OBJECT is to be sent in msgpack, as all peers read it, and whether
+        # there are peers and all of them speak the extension.
         self.object_is_msgpack = False
         self.peers_are_extended = False
         self._max_data_size = max_data_size
@@ -267,6 +269,9 @@ class Context:
         """
         connection = TcpConnection(self, name)
         connection._connect(parse_address(address), timeout)
+        if connection.peer is not None and connection.peer.tells_interest:
+            # What is sent from now on comes here, from wherever it is sent.
+            self._await_confirmation(self._ask_for(self._interest.want_all, connection))
         self.send_package(Envelope(SLOT_CONTEXT), _NEW_CONNECTION)
         if connection.peer is not None and connection.peer.is_extended:
             # The one that connects asks the others for their states. It tells its own as well,
@@ -327,6 +332,8 @@ class Context:
         self._router = Router(self._id)
         self._numbering = Numbering(self._id)
         self._burst = Burst(self.flush_burst)
+        self._interest = Interest()
+        self._confirmed = WaitPoint(self._lock)
         connections, self._connections = self._connections, ()
         for connection in connections:
             connection.abandon()
@@ -368,6 +375,9 @@ class Context:
             _check_free(self._receiving_slots, in_number, receives_on)
             self._sending_slots[out_number] = (sends_on, channel)
             self._receiving_slots[in_number] = (receives_on, channel)
+            is_declined = self._interest.has_declined(in_number)
+        if is_declined:
+            self._await_confirmation(self._ask_for(self._interest.want, (in_number,)))
         return out_number, in_number
 
     def unregister(self, channel: Receiver) -> None:
@@ -449,8 +459,10 @@ class Context:
             )
 
     def _give_out(self, package: Package) -> None:
+        declined_by = self._interest.declined_by.get(package.slot, ())
         for connection in self._connections:
-            connection.enqueue(package)
+            if connection not in declined_by:
+                connection.enqueue(package)
         if not self._connections:
             self._startup_queue.put(package)
 
@@ -464,7 +476,11 @@ class Context:
     def own_identity(self) -> Identity:
         """Get what to tell a peer of this context."""
         return Identity(
-            self._id, os.getpid(), name=self._name, max_data_size=self._own_max_data_size
+            self._id,
+            os.getpid(),
+            name=self._name,
+            max_data_size=self._own_max_data_size,
+            tells_interest=True,
         )
 
     def new_outbox(self) -> Outbox:
@@ -483,16 +499,19 @@ class Context:
         with self._lock:
             self._router.line_opened(peer.id, connection)
             self._learn_what_peers_can()
+        self._ask_for(self._interest.want_all)
 
     def connection_closing(self, connection: Connection) -> None:
         """Send nothing more by this connection."""
         with self._lock:
             self._set_connections(tuple(c for c in self._connections if c is not connection))
+            self._forget_interest(connection)
 
     def connection_ended(self, connection: Connection) -> None:
         """Take note that the peer can no longer be reached by this connection."""
         with self._lock:
             gone = self._router.line_closed(connection)
+            self._forget_interest(connection)
         self._tell_who_is_gone(gone, connection)
 
     def contexts_gone(self, ids: Sequence[int], connection: Connection) -> None:
@@ -501,11 +520,68 @@ class Context:
             gone = {i for i in ids if self._router.source_gone(i, connection)}
         self._tell_who_is_gone(gone, connection)
 
+    # What is wanted
+
+    def heard(self, notice: Notice, connection: Connection) -> None:
+        """Take note of what is wanted behind a connection, or not."""
+        with self._lock:
+            self._confirmed.wake_all()
+            self._tell(self._interest.heard(connection, notice))
+        self._kick_all()
+
+    def _forget_interest(self, connection: Connection) -> None:
+        """Forget what a connection wants that ends; the routing lock is held."""
+        self._confirmed.wake_all()
+        self._tell(self._interest.line_closed(connection))
+
+    def _tell(self, tells: Iterable[Tell]) -> None:
+        """Tell peers what is wanted, before all that waits for them; the routing lock is held."""
+        for connection, notice in tells:
+            connection.tell(notice)
+
+    def _kick_all(self) -> None:
+        for connection in self._connections:
+            connection.kick()
+
+    def _ask_for(self, want: Callable[..., tuple[int, list[Tell]]], *args: Any) -> list[int]:
+        """Have what was declined sent again.
+
+        That is done by the thread of the scheduler, as no Ctrl-C strikes there.
+
+        Returns
+        -------
+        list of int
+            Gets the token for `Interest.is_confirmed`.
+        """
+        tokens: list[int] = []
+
+        def ask() -> None:
+            with self._lock:
+                self._confirmed.wake_all()
+                token, tells = want(*args)
+                self._tell(tells)
+                tokens.append(token)
+            self._kick_all()
+
+        scheduler.call_at(scheduler.now(), ask)
+        return tokens
+
+    def _await_confirmation(self, tokens: list[int]) -> None:
+        def is_confirmed() -> bool:
+            return bool(tokens) and self._interest.is_confirmed(tokens[0])
+
+        # A finalizer or a signal handler in the middle of reading would wait for just that.
+        if not this_thread.is_busy:
+            deadline = Deadline(CONFIRM_TIMEOUT)
+            self.lead(is_confirmed, deadline)
+            self._confirmed.wait_for(is_confirmed, deadline)
+
     def deliver(self, packages: Sequence[Package], connection: Connection) -> None:
         """Give packages that a peer sent to the channels and connections they are for.
 
         `act` has to follow, or another call after one that Ctrl-C ended.
         """
+        has_declined = False
         with self._lock:
             if self._delivery is not None:
                 self._finish_delivery(*self._delivery)
@@ -514,28 +590,59 @@ class Context:
                 if package.count > 1:
                     package = self._router.without_known(package)
                 verdict = self._router.decide(package)
-                if verdict.forward:
-                    for other in others:
-                        other.enqueue(package)
+                is_wanted = verdict is DROP
+                if verdict.forward and others:
+                    is_wanted = self._forward(package, others)
                 if verdict.deliver:
-                    self._deliver(package, connection)
+                    is_wanted = self._deliver(package, connection) or is_wanted
+                if not is_wanted and self._decline(package.slot, connection):
+                    has_declined = True
                 self._router.remember(package, connection)
                 # Only now: what is delivered and not remembered would be delivered once more.
                 self._delivery = None
+        if has_declined:
+            connection.kick()
 
-    def _deliver(self, package: Package, connection: Connection) -> None:
+    def _forward(self, package: Package, others: Iterable[Connection]) -> bool:
+        """Pass a package on to those who want it; tells whether somebody does."""
+        declined_by = self._interest.declined_by.get(package.slot, ())
+        wanting = [other for other in others if other not in declined_by]
+        for other in wanting:
+            other.enqueue(package)
+        return bool(wanting)
+
+    def _decline(self, slot: int, connection: Connection) -> bool:
+        """Decline what came for nobody here, if it is time to; tells whether that was done.
+
+        The routing lock is held, and the connection has to be kicked.
+        """
+        peer = connection.peer
+        if peer is None or not peer.tells_interest or self._router.has_ring:
+            return False
+        others = self._others.get(connection, self._connections)
+        declined_by = self._interest.declined_by.get(slot, ())
+        # What came may be for another context, or this one alone.
+        if slot in self._receiving_slots or any(other not in declined_by for other in others):
+            return False
+        tells = self._interest.came_in_vain(slot, connection)
+        self._tell(tells)
+        return bool(tells)
+
+    def _deliver(self, package: Package, connection: Connection) -> bool:
+        """Deliver a package to its channel; tells whether there is one."""
         if package.slot == SLOT_CONTEXT:
             self._for_context.extend((single, connection) for single in package.packages())
-            return
+            return True
         _, receiver = self._receiving_slots.get(package.slot, ("", None))
         if receiver is None:
-            return
+            return False
         first_number = self._next_recv_number
         self._next_recv_number += package.count
         numbers = iter(range(first_number, self._next_recv_number))
         self._delivery = (package, receiver, connection, numbers)
         if receiver.deliver(package, numbers):
             self._acting[receiver] = None
+        return True
 
     def _finish_delivery(
         self, package: Package, receiver: Receiver, connection: Connection, numbers: Iterator[int]

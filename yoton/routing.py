@@ -39,12 +39,18 @@ class Router:
     ----------
     own_id : int
         The id of this context.
+
+    Attributes
+    ----------
+    has_ring : bool
+        Whether something has come by two lines, and neither is closed.
     """
 
     def __init__(self, own_id: int) -> None:
         self._own_id = own_id
         self._highest_seq: OrderedDict[int, int] = OrderedDict()
         self._lines: dict[int, set[Hashable]] = {}
+        self.has_ring = False
 
     def decide(self, package: Package) -> Verdict:
         """Say whether a package is for this node, for others, for both or for nobody.
@@ -89,12 +95,15 @@ class Router:
             lines = self._lines.get(source_id)
             if lines is None:
                 self._lines[source_id] = {line}
-            else:
+            elif line not in lines:
                 lines.add(line)
+                self.has_ring = True
 
     def line_opened(self, peer_id: int, line: Hashable) -> None:
         """Note that a context is at the other end of a new line."""
-        self._lines.setdefault(peer_id, set()).add(line)
+        lines = self._lines.setdefault(peer_id, set())
+        lines.add(line)
+        self.has_ring = self.has_ring or len(lines) > 1
 
     def line_closed(self, line: Hashable) -> set[int]:
         """Forget a line.
@@ -110,6 +119,7 @@ class Router:
             if not lines:
                 del self._lines[source_id]
                 gone.add(source_id)
+        self.has_ring = any(len(lines) > 1 for lines in self._lines.values())
         return gone
 
     def source_gone(self, source_id: int, line: Hashable) -> bool:

@@ -14,7 +14,7 @@ import yoton
 FLOORS = """
 _version clock exceptions hashing connection.busy
 waiting package address misfit arrays request_line
-queues routing numbering tagged packed client_loop
+queues routing interest numbering tagged packed client_loop
 message_types clientserver
 
 connection.framing connection.handshake connection.heartbeat connection.streams connection.outbox
@@ -51,6 +51,7 @@ HEIGHT = {
 #: Modules that decide and do nothing: no line, thread, lock or clock.
 PURE = {
     "routing",
+    "interest",
     "numbering",
     "connection.framing",
     "connection.handshake",

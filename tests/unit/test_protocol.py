@@ -45,8 +45,10 @@ from yoton.connection.protocol import (
     Role,
     State,
     contexts_gone_package,
+    encode_notice,
 )
 from yoton.exceptions import LocalUsageError, RemoteProtocolError
+from yoton.interest import Confirm, Decline, Notice, Want
 from yoton.message_types import OBJECT
 from yoton.package import EVERYONE, SLOT_LINK, Bundle, Package
 
@@ -270,6 +272,7 @@ def test_an_extended_peer_is_connected_with_its_hello(
         "name": "tested",
         "max_data_size": 10**6,
         "msgpack": OWN.speaks_msgpack,
+        "interest": OWN.tells_interest,
     }
 
 
@@ -741,6 +744,29 @@ def test_it_asks_for_the_rest_of_a_large_package() -> None:
     assert protocol.missing_size == 0
     protocol.receive_data(data[:1000])
     assert protocol.missing_size == len(data) - 1000
+
+
+NOTICES = [Decline(100), Want(7), Want(7, (100, 2**64 - 1)), Confirm(2**64 - 1)]
+
+
+@pytest.mark.parametrize("notice", NOTICES, ids=repr)
+def test_an_extended_end_can_tell_what_is_wanted(notice: Notice) -> None:
+    assert open_protocol(is_extended=True).receive_data(encode_notice(notice)) == [notice]
+
+
+@pytest.mark.parametrize("notice", NOTICES, ids=repr)
+def test_a_plain_end_tells_no_such_thing(notice: Notice) -> None:
+    [event] = open_protocol().receive_data(encode_notice(notice))
+    assert isinstance(event, PackagesReceived)
+
+
+@pytest.mark.parametrize("number", [5, 6, 7, 8])
+@pytest.mark.parametrize("data", [b"x", bytes(7), bytes(8)], ids=len)
+def test_a_notice_without_numbers_or_of_another_kind_is_ignored(number: int, data: bytes) -> None:
+    package = Package(data, SLOT_LINK, 0, number)
+    stream = b"".join(encode_package(package))
+    events = open_protocol(is_extended=True).receive_data(stream)
+    assert len(events) == (len(data) == 8 and number < 8)
 
 
 def test_a_bundle_comes_by_itself() -> None:

@@ -18,6 +18,7 @@ from yoton.connection.streams import ByteStream
 from yoton.connection.threaded import CLOSE_TIMEOUT, ThreadedLink
 from yoton.events import Signal
 from yoton.exceptions import ArgumentError, ConnectionClosed, FlushTimeout
+from yoton.interest import Notice
 from yoton.package import Package
 from yoton.waiting import WaitPoint
 
@@ -67,6 +68,9 @@ class Node(Interface):
 
     def contexts_gone(self, ids: Sequence[int], connection: Connection) -> None:
         """Take note that some contexts can no longer be reached by way of the peer."""
+
+    def heard(self, notice: Notice, connection: Connection) -> None:
+        """Take note of what is wanted behind a connection, or not."""
 
     def connection_closing(self, connection: Connection) -> None:
         """Have the context send nothing more by this connection."""
@@ -334,6 +338,12 @@ class Connection:
         link = self._link
         return link is None or link.kick()
 
+    def tell(self, notice: Notice) -> None:
+        """Tell the peer what is wanted; never blocks, `kick` follows."""
+        link = self._link
+        if link is not None:
+            link.tell(notice)
+
     def lead(self, is_satisfied: Callable[[], object], deadline: Deadline) -> None:
         """Read in this thread while it waits for something, see `Reader.lead`."""
         link = self._link
@@ -433,6 +443,10 @@ class Connection:
     def contexts_gone(self, ids: Sequence[int]) -> None:
         """See `LinkOwner`."""
         self._context.contexts_gone(ids, self)
+
+    def heard(self, notice: Notice) -> None:
+        """See `LinkOwner`."""
+        self._context.heard(notice, self)
 
     def silence_changed(self, is_silent: bool) -> None:
         """See `LinkOwner`."""

@@ -13,6 +13,7 @@ from yoton._version import __version__
 from yoton.connection import framing, handshake
 from yoton.connection.framing import DEFAULT_MAX_DATA_SIZE, FrameDecoder
 from yoton.exceptions import CodecError, LocalUsageError, RemoteProtocolError
+from yoton.interest import Confirm, Decline, Notice, Want
 from yoton.message_types import MSGPACK_AVAILABLE, OBJECT
 from yoton.package import SLOT_LINK, Package
 
@@ -29,13 +30,19 @@ _LINK_CONTEXTS_GONE = 3
 #: ... and that the peer's silence is to be noticed soon.
 _LINK_WATCH = 4
 
+#: ... and what is wanted: a slot no more; slots, or all, again; the confirmation of that.
+_LINK_DECLINE = 5
+_LINK_WANT = 6
+_LINK_CONFIRM = 7
+
 #: Versions of the extension that this end speaks; the highest common one is used.
 EXTENSION_VERSIONS = (1,)
 
 #: A hello holds a handful of names and numbers.
 MAX_HELLO_SIZE = 65536
 
-_ID_SIZE = 8
+#: Size of the numbers in lists of contexts, of slots and the like.
+_NUMBER_SIZE = 8
 #: Bytes that a list of contexts may have: room for twice as many as a node remembers.
 MAX_GONE_SIZE = 2**20
 
@@ -120,6 +127,8 @@ class Identity(NamedTuple):
         Whether it reads OBJECT in msgpack.
     is_extended : bool
         Whether it speaks the extension.
+    tells_interest : bool
+        Whether it declines what nobody wants, and confirms that it sends what is wanted again.
     """
 
     id: int
@@ -128,6 +137,7 @@ class Identity(NamedTuple):
     max_data_size: int = DEFAULT_MAX_DATA_SIZE
     speaks_msgpack: bool = MSGPACK_AVAILABLE
     is_extended: bool = True
+    tells_interest: bool = False
 
 
 class Connected(NamedTuple):
@@ -174,7 +184,7 @@ class Failed(NamedTuple):
 #: A place in what a peer sent, see `Protocol.bookmark`.
 Bookmark: TypeAlias = "tuple[State, framing.Bookmark]"
 
-Event = Connected | PackagesReceived | ContextsGone | BeatsWanted | PeerClosed | Failed
+Event = Connected | PackagesReceived | ContextsGone | BeatsWanted | Notice | PeerClosed | Failed
 
 
 class Protocol:
@@ -394,10 +404,11 @@ class Protocol:
             if len(package.data) > MAX_GONE_SIZE:
                 fault = f"The peer's list of contexts has {len(package.data)} bytes."
                 return self._fail(fault, RemoteProtocolError(fault))
-            return [ContextsGone(_decode_ids(package.data))]
+            return [ContextsGone(_decode_numbers(package.data))]
         if package.source_seq == _LINK_WATCH:
             return [BeatsWanted()]
-        return []  # something that a later version says
+        notice = _decode_notice(package)
+        return [] if notice is None else [notice]  # or something that a later version says
 
 
 def _received(packages: list[Package]) -> list[Event]:
@@ -411,6 +422,7 @@ def _encode_hello(own: Identity) -> bytes:
         "name": own.name,
         "max_data_size": own.max_data_size,
         "msgpack": own.speaks_msgpack,
+        "interest": own.tells_interest,
     }
     # The tagged encoding: a process that lacks msgpack can say hello too.
     package = Package(OBJECT.message_to_bytes(hello), SLOT_LINK, own.id, _LINK_HELLO)
@@ -419,13 +431,41 @@ def _encode_hello(own: Identity) -> bytes:
 
 def contexts_gone_package(ids: Iterable[int]) -> Package:
     """Make the package that tells an extended peer which contexts are out of reach."""
-    data = b"".join(context_id.to_bytes(_ID_SIZE, "little") for context_id in ids)
-    return Package(data, SLOT_LINK, 0, _LINK_CONTEXTS_GONE)
+    return Package(_encode_numbers(ids), SLOT_LINK, 0, _LINK_CONTEXTS_GONE)
 
 
-def _decode_ids(data: bytes) -> list[int]:
-    starts = range(0, len(data) - _ID_SIZE + 1, _ID_SIZE)
-    return [int.from_bytes(data[start : start + _ID_SIZE], "little") for start in starts]
+def encode_notice(notice: Notice) -> bytes:
+    """Get the bytes that tell an extended peer what is wanted."""
+    if isinstance(notice, Decline):
+        number, fields = _LINK_DECLINE, [notice.slot]
+    elif isinstance(notice, Want):
+        number, fields = _LINK_WANT, [notice.token, *notice.slots]
+    else:
+        number, fields = _LINK_CONFIRM, [notice.token]
+    package = Package(_encode_numbers(fields), SLOT_LINK, 0, number)
+    return b"".join(framing.encode_package(package))
+
+
+def _decode_notice(package: Package) -> Notice | None:
+    numbers = _decode_numbers(package.data[:MAX_GONE_SIZE])
+    if not numbers:
+        return None
+    if package.source_seq == _LINK_DECLINE:
+        return Decline(numbers[0])
+    if package.source_seq == _LINK_WANT:
+        return Want(numbers[0], tuple(numbers[1:]))
+    if package.source_seq == _LINK_CONFIRM:
+        return Confirm(numbers[0])
+    return None
+
+
+def _encode_numbers(numbers: Iterable[int]) -> bytes:
+    return b"".join(number.to_bytes(_NUMBER_SIZE, "little") for number in numbers)
+
+
+def _decode_numbers(data: bytes) -> list[int]:
+    starts = range(0, len(data) - _NUMBER_SIZE + 1, _NUMBER_SIZE)
+    return [int.from_bytes(data[start : start + _NUMBER_SIZE], "little") for start in starts]
 
 
 def _decode_hello(package: Package, peer: Identity) -> Identity:
@@ -449,6 +489,7 @@ def _decode_hello(package: Package, peer: Identity) -> Identity:
         name=_field(hello, "name", str, ""),
         max_data_size=max_data_size,
         speaks_msgpack=_field(hello, "msgpack", bool, False),
+        tells_interest=_field(hello, "interest", bool, False),
     )
 
 

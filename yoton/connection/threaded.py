@@ -39,11 +39,13 @@ from yoton.connection.protocol import (
     PeerClosed,
     Protocol,
     State,
+    encode_notice,
 )
 from yoton.connection.reader import Reader
 from yoton.connection.streams import ByteStream, read_some
 from yoton.connection.writer import Writer
 from yoton.exceptions import CodecError, ConnectFailed
+from yoton.interest import Confirm, Decline, Notice, Want
 from yoton.message_types import msgpack_to_tagged
 from yoton.package import Bundle, Package
 from yoton.waiting import WaitPoint
@@ -85,6 +87,9 @@ class LinkOwner(Interface):
 
     def contexts_gone(self, ids: Sequence[int]) -> None:
         """The peer says that it can no longer reach some contexts."""
+
+    def heard(self, notice: Notice) -> None:
+        """The peer said what is wanted behind it, or not."""
 
     def silence_changed(self, is_silent: bool) -> None:
         """The peer fell silent, or is heard again."""
@@ -202,6 +207,10 @@ class ThreadedLink:
             self._is_watching = True
             self._writer.add_signal(self._protocol.send_watch())
             self.kick()
+
+    def tell(self, notice: Notice) -> None:
+        """Tell the peer what is wanted; never blocks, `kick` follows."""
+        self._writer.add_notice(encode_notice(notice))
 
     def close(self, reason: str) -> None:
         """Begin an orderly end, without waiting for it; see `join`."""
@@ -412,6 +421,8 @@ class ThreadedLink:
             self._owner.act()
         elif isinstance(event, ContextsGone):
             self._owner.contexts_gone(event.ids)
+        elif isinstance(event, (Decline, Want, Confirm)):
+            self._owner.heard(event)
         elif isinstance(event, BeatsWanted):
             with self._lock:
                 self._changed.wake_all()

@@ -53,7 +53,9 @@ class Writer:
         self._pieces: list[Piece] = []
         self._batch_size = 0
         self._counts: list[int] = []
-        # Frames that go when no package waits; appended to by the link.
+        # Frames of the link itself, those that go before all packages that wait and those that
+        # go when none waits; appended to by the link.
+        self._notices: deque[bytes] = deque()
         self._signals: deque[bytes] = deque()
         # Guards the flag.
         self._lock = threading.RLock()
@@ -65,6 +67,10 @@ class Writer:
     def add_signal(self, frame: bytes) -> None:
         """Have a frame of the link itself written, behind all packages that wait."""
         self._signals.append(frame)
+
+    def add_notice(self, frame: bytes) -> None:
+        """Have a frame of the link itself written, before all packages that wait."""
+        self._notices.append(frame)
 
     def write_pending(self, wait_for_turn: bool = False) -> bool:
         """Write what waits.
@@ -131,7 +137,13 @@ class Writer:
         return unwritten + (self._batch_size if self._pieces else 0)
 
     def _has_pending(self) -> bool:
-        return bool(self._pieces or self._packages or self._outbox.packages or self._signals)
+        return bool(
+            self._pieces
+            or self._packages
+            or self._outbox.packages
+            or self._notices
+            or self._signals
+        )
 
     def _write_until_full(self) -> bool:
         while True:
@@ -159,6 +171,10 @@ class Writer:
         that it has had.
         """
         self._batch_size = 0
+        if self._notices:
+            self._pieces.append(self._notices[0])
+            self._notices.popleft()
+            return
         if not self._packages:
             self._outbox.move(self._packages, MAX_PIECES, _BATCH_SIZE)
         if not self._packages:
