@@ -14,8 +14,8 @@ from collections.abc import Callable
 from yoton.clock import monotonic
 from yoton.events.scheduler import scheduler
 
-#: Seconds between two flushes that make them follow each other quickly: more than a write
-#: takes, less than a peer takes to answer.
+#: Seconds from a flush to the next message that make them follow each other quickly: more than
+#: making a message takes, less than a peer takes to answer.
 QUICK_INTERVAL = 100e-6
 
 #: Flushes that have to follow each other quickly before a burst begins. Fewer are not worth
@@ -24,6 +24,9 @@ QUICK_COUNT = 8
 
 #: Seconds that a message may be held back, about.
 MAX_DELAY = 1e-3
+
+#: Seconds that a flush may take, with hundreds of peers: a burst does not end meanwhile.
+MAX_FLUSH_TIME = 0.1
 
 #: Seconds that messages are held back by who goes on sending: the peer is to have something to do
 #: meanwhile, where each message takes its time.
@@ -55,21 +58,26 @@ class Burst:
     def __init__(self, flush: Callable[[], object]) -> None:
         self._flush = flush
         self.is_on = False
+        # The beginning and the end of a flush.
+        self._last_begin = 0.0
         self._last_flush = 0.0
         self._quick_count = 0
         self._last_look = 0.0
 
-    def flushed(self) -> None:
-        """Take note that a message has left, or several together."""
-        now = monotonic()
-        is_quick = now - self._last_flush < QUICK_INTERVAL
-        self._last_flush = now
+    def sending(self) -> None:
+        """Take note that a message is about to leave, or several together."""
+        self._last_begin = monotonic()
+        is_quick = self._last_begin - self._last_flush < QUICK_INTERVAL
         self._quick_count = self._quick_count + 1 if is_quick else 0
         if self._quick_count >= QUICK_COUNT and not self.is_on:
             self._quick_count = 0
             # An interpreter that is ending allows no thread: then there is no burst.
             with contextlib.suppress(RuntimeError):
-                scheduler.call_at(now, self.begin)
+                scheduler.call_at(scheduler.now(), self.begin)
+
+    def flushed(self) -> None:
+        """Take note that they have left, which takes the longer the more peers there are."""
+        self._last_flush = monotonic()
 
     def is_late(self) -> bool:
         """Tell whether messages may have been held back for long enough."""
@@ -95,6 +103,11 @@ class Burst:
     def _look(self) -> None:
         if self._last_flush > self._last_look:
             self._look_later()
+            return
+        is_flushing = self._last_begin > self._last_flush
+        if is_flushing and scheduler.now() - self._last_begin < MAX_FLUSH_TIME:
+            self._look_later()
+            self._flush()
             return
         self.is_on = False
         self._quick_count = 0

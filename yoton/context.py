@@ -164,6 +164,8 @@ class Context:
         self._for_context: deque[tuple[Package, Connection]] = deque()
         self._interest = Interest()
         self._confirmed = WaitPoint(self._lock)
+        # For a connection those that got packages which came by it, and have to be kicked.
+        self._forwarded: dict[Connection, dict[Connection, None]] = {}
         # Those who have to act on what was delivered to them.
         self._acting: dict[Receiver, None] = {}
         self._sending_slots: dict[int, tuple[str, Receiver]] = {}
@@ -175,8 +177,6 @@ class Context:
         self._look_interval = min(LOOK_INTERVAL, self._burst_count)
         # Replaced, never changed: who sends looks at them without the lock.
         self._connections: tuple[Connection, ...] = ()
-        # For each of them the others.
-        self._others: dict[Connection, tuple[Connection, ...]] = {}
         # For channels: whether OBJECT is to be sent in msgpack, as all peers read it, and whether
         # there are peers and all of them speak the extension.
         self.object_is_msgpack = False
@@ -334,6 +334,7 @@ class Context:
         self._burst = Burst(self.flush_burst)
         self._interest = Interest()
         self._confirmed = WaitPoint(self._lock)
+        self._forwarded.clear()
         connections, self._connections = self._connections, ()
         for connection in connections:
             connection.abandon()
@@ -421,6 +422,7 @@ class Context:
             count = len(numbering)
             if count * size < MAX_SIZE and (count % self._look_interval or self._may_hold(count)):
                 return
+        self._burst.sending()
         is_written = self.flush_burst()
         self._burst.flushed()
         # A finalizer or a signal handler in the middle of reading or writing would wait for just
@@ -499,7 +501,9 @@ class Context:
         with self._lock:
             self._router.line_opened(peer.id, connection)
             self._learn_what_peers_can()
-        self._ask_for(self._interest.want_all)
+            is_declining = self._interest.is_declining
+        if is_declining:
+            self._ask_for(self._interest.want_all)
 
     def connection_closing(self, connection: Connection) -> None:
         """Send nothing more by this connection."""
@@ -526,22 +530,22 @@ class Context:
         """Take note of what is wanted behind a connection, or not."""
         with self._lock:
             self._confirmed.wake_all()
-            self._tell(self._interest.heard(connection, notice))
-        self._kick_all()
+            told = self._tell(self._interest.heard(connection, notice))
+        _kick_all(told)
 
     def _forget_interest(self, connection: Connection) -> None:
         """Forget what a connection wants that ends; the routing lock is held."""
         self._confirmed.wake_all()
         self._tell(self._interest.line_closed(connection))
 
-    def _tell(self, tells: Iterable[Tell]) -> None:
-        """Tell peers what is wanted, before all that waits for them; the routing lock is held."""
+    def _tell(self, tells: Sequence[Tell]) -> list[Connection]:
+        """Tell peers what is wanted, before all that waits for them; the routing lock is held.
+
+        Returns the connections that have to be kicked.
+        """
         for connection, notice in tells:
             connection.tell(notice)
-
-    def _kick_all(self) -> None:
-        for connection in self._connections:
-            connection.kick()
+        return [connection for connection, _ in tells]
 
     def _ask_for(self, want: Callable[..., tuple[int, list[Tell]]], *args: Any) -> list[int]:
         """Have what was declined sent again.
@@ -559,11 +563,14 @@ class Context:
             with self._lock:
                 self._confirmed.wake_all()
                 token, tells = want(*args)
-                self._tell(tells)
+                told = self._tell(tells)
                 tokens.append(token)
-            self._kick_all()
+            _kick_all(told)
 
-        scheduler.call_at(scheduler.now(), ask)
+        try:
+            scheduler.call_at(scheduler.now(), ask)
+        except RuntimeError:
+            ask()  # an interpreter that is ending allows no thread
         return tokens
 
     def _await_confirmation(self, tokens: list[int]) -> None:
@@ -585,14 +592,15 @@ class Context:
         with self._lock:
             if self._delivery is not None:
                 self._finish_delivery(*self._delivery)
-            others = self._others.get(connection, self._connections)
+            connections = self._connections
+            has_others = len(connections) > 1 or connections != (connection,)
             for package in packages:
                 if package.count > 1:
                     package = self._router.without_known(package)
                 verdict = self._router.decide(package)
                 is_wanted = verdict is DROP
-                if verdict.forward and others:
-                    is_wanted = self._forward(package, others)
+                if verdict.forward and has_others:
+                    is_wanted = self._forward(package, connection)
                 if verdict.deliver:
                     is_wanted = self._deliver(package, connection) or is_wanted
                 if not is_wanted and self._decline(package.slot, connection):
@@ -603,13 +611,19 @@ class Context:
         if has_declined:
             connection.kick()
 
-    def _forward(self, package: Package, others: Iterable[Connection]) -> bool:
-        """Pass a package on to those who want it; tells whether somebody does."""
-        declined_by = self._interest.declined_by.get(package.slot, ())
-        wanting = [other for other in others if other not in declined_by]
-        for other in wanting:
-            other.enqueue(package)
+    def _forward(self, package: Package, connection: Connection) -> bool:
+        """Pass a package on to others who want it; tells whether somebody does."""
+        wanting = self._others_wanting(package.slot, connection)
+        if wanting:
+            forwarded = self._forwarded.setdefault(connection, {})
+            for other in wanting:
+                forwarded[other] = None
+                other.enqueue(package)
         return bool(wanting)
+
+    def _others_wanting(self, slot: int, connection: Connection) -> list[Connection]:
+        declined_by = self._interest.declined_by.get(slot, ())
+        return [c for c in self._connections if c is not connection and c not in declined_by]
 
     def _decline(self, slot: int, connection: Connection) -> bool:
         """Decline what came for nobody here, if it is time to; tells whether that was done.
@@ -619,14 +633,10 @@ class Context:
         peer = connection.peer
         if peer is None or not peer.tells_interest or self._router.has_ring:
             return False
-        others = self._others.get(connection, self._connections)
-        declined_by = self._interest.declined_by.get(slot, ())
         # What came may be for another context, or this one alone.
-        if slot in self._receiving_slots or any(other not in declined_by for other in others):
+        if slot in self._receiving_slots or self._others_wanting(slot, connection):
             return False
-        tells = self._interest.came_in_vain(slot, connection)
-        self._tell(tells)
-        return bool(tells)
+        return bool(self._tell(self._interest.came_in_vain(slot, connection)))
 
     def _deliver(self, package: Package, connection: Connection) -> bool:
         """Deliver a package to its channel; tells whether there is one."""
@@ -654,15 +664,14 @@ class Context:
 
     def act(self, connection: Connection) -> None:
         """Act on what `deliver` noted, in a thread that no Ctrl-C strikes."""
-        others = self._others.get(connection, self._connections)
-        for other in others:
-            other.kick()
+        forwarded = self._forwarded.pop(connection, {})
+        _kick_all(forwarded)
         while self._for_context:
             self._handle_context_package(*self._for_context.popleft())
         while (receiver := self._next_acting()) is not None:
             _have_act(receiver)
         # The peers behind this connection are held back by not reading on.
-        _wait_for_room(others)
+        _wait_for_room(forwarded)
 
     def deliver_leading(self, packages: Sequence[Package], connection: Connection) -> bool:
         """Deliver and act in a thread that leads; False if `act` has to follow in another one."""
@@ -716,7 +725,6 @@ class Context:
     def _set_connections(self, connections: tuple[Connection, ...]) -> None:
         """Take other connections; the routing lock is held."""
         self._connections = connections
-        self._others = {c: tuple(o for o in connections if o is not c) for c in connections}
         self._learn_what_peers_can()
 
     def _learn_what_peers_can(self) -> None:
@@ -778,6 +786,11 @@ def _have_act(receiver: Receiver) -> None:
     except Exception:
         # Whatever a peer sent, the thread that reads from it has to live on.
         logger.exception("%r failed to act on what it received", receiver)
+
+
+def _kick_all(connections: Iterable[Connection]) -> None:
+    for connection in connections:
+        connection.kick()
 
 
 def _wait_for_room(connections: Iterable[Connection]) -> None:

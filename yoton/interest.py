@@ -122,6 +122,11 @@ class Interest:
         """Tell whether packages of a slot may pass this node by."""
         return slot in self._declined_at or bool(self._wishes)
 
+    @property
+    def is_declining(self) -> bool:
+        """Whether there is a slot of which packages may pass this node by."""
+        return bool(self._declined_at or self._wishes)
+
     def is_confirmed(self, token: int) -> bool:
         """Tell whether everything that was wanted is sent."""
         return token not in self._wishes

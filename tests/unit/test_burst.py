@@ -4,7 +4,7 @@ import pytest
 from manual_scheduler import ManualScheduler
 
 from yoton import burst as burst_module
-from yoton.burst import MAX_AGE, MAX_DELAY, QUICK_COUNT, QUICK_INTERVAL, Burst
+from yoton.burst import MAX_AGE, MAX_DELAY, MAX_FLUSH_TIME, QUICK_COUNT, QUICK_INTERVAL, Burst
 
 QUICK = QUICK_INTERVAL / 2
 SLOW = QUICK_INTERVAL * 2
@@ -17,15 +17,23 @@ class Sender:
         self.scheduler = scheduler
         self.burst = Burst(self.flush)
         self.flushes = 0
+        self.flush_time = 0.0
+        self.is_flushing = False
 
     def flush(self) -> None:
-        assert not self.burst.is_on, "what is added from now on is not held back"
+        # Or what is added from now on would be held back, and nobody would look after it.
+        assert not self.burst.is_on or self.is_flushing
         self.flushes += 1
 
     def send(self, count: int, interval: float = QUICK) -> None:
         """Flush a number of times, and have that much time pass before each."""
         for _ in range(count):
             self.scheduler.advance(interval)
+            self.burst.sending()
+            if self.flush_time:
+                self.is_flushing = True
+                self.scheduler.advance(self.flush_time)
+                self.is_flushing = False
             self.burst.flushed()
 
     def begin(self) -> None:
@@ -43,15 +51,34 @@ def sender(monkeypatch: pytest.MonkeyPatch) -> Sender:
     return Sender(scheduler)
 
 
+def test_it_does_not_matter_how_long_a_flush_takes(sender: Sender) -> None:
+    sender.flush_time = 10 * MAX_DELAY
+    sender.begin()
+
+
+def test_a_flush_that_never_ended_does_not_make_it_last_for_ever(sender: Sender) -> None:
+    sender.begin()
+    sender.scheduler.advance(QUICK)
+    sender.burst.sending()  # and Ctrl-C
+    sender.is_flushing = True
+    sender.scheduler.advance(MAX_FLUSH_TIME / 2)
+    assert sender.burst.is_on
+    assert sender.flushes > 0, "nothing has to wait for that"
+    sender.scheduler.advance(MAX_FLUSH_TIME)
+    assert not sender.burst.is_on
+
+
 # While it lasts
 
 
 def test_what_was_held_back_for_long_is_late(sender: Sender) -> None:
+    sender.burst.sending()
     sender.burst.flushed()
     sender.scheduler.advance(MAX_AGE * 0.99)
     assert not sender.burst.is_late()
     sender.scheduler.advance(MAX_AGE * 0.02)
     assert sender.burst.is_late()
+    sender.burst.sending()
     sender.burst.flushed()
     assert not sender.burst.is_late()
 
@@ -110,6 +137,7 @@ def test_flushes_before_the_scheduler_comes_begin_it_once(sender: Sender) -> Non
     # Calls that come due are made late: a thread does not run just when it should.
     for _ in range(3 * QUICK_COUNT):
         sender.scheduler.time += QUICK
+        sender.burst.sending()
         sender.burst.flushed()
     sender.scheduler.make_due_calls()
     assert sender.burst.is_on
@@ -121,9 +149,11 @@ def test_flushes_before_the_scheduler_comes_begin_it_once(sender: Sender) -> Non
 def test_two_that_want_to_begin_it_have_it_looked_after_once(sender: Sender) -> None:
     for _ in range(2):
         sender.scheduler.time += SLOW
+        sender.burst.sending()
         sender.burst.flushed()
         for _ in range(QUICK_COUNT):
             sender.scheduler.time += QUICK
+            sender.burst.sending()
             sender.burst.flushed()
     sender.scheduler.make_due_calls()
     assert sender.burst.is_on

@@ -39,6 +39,16 @@ def test_a_slot_is_declined_once_some_packages_came_in_vain() -> None:
     assert not interest.has_declined(OTHER_SLOT)
 
 
+def test_it_knows_whether_anything_is_declined() -> None:
+    interest = Interest()
+    assert not interest.is_declining
+    interest = declining_interest("a")
+    assert interest.is_declining
+    token, _ = interest.want_all()
+    interest.heard("a", Confirm(token))
+    assert not interest.is_declining
+
+
 def test_what_was_still_on_its_way_is_not_declined_again() -> None:
     interest = declining_interest("a")
     assert come_in_vain(interest, "a", 2 * PATIENCE) == []
