@@ -603,7 +603,7 @@ class Context:
                     is_wanted = self._forward(package, connection)
                 if verdict.deliver:
                     is_wanted = self._deliver(package, connection) or is_wanted
-                if not is_wanted and self._decline(package.slot, connection):
+                if not is_wanted and self._decline(package, connection):
                     has_declined = True
                 self._router.remember(package, connection)
                 # Only now: what is delivered and not remembered would be delivered once more.
@@ -625,7 +625,7 @@ class Context:
         declined_by = self._interest.declined_by.get(slot, ())
         return [c for c in self._connections if c is not connection and c not in declined_by]
 
-    def _decline(self, slot: int, connection: Connection) -> bool:
+    def _decline(self, package: Package, connection: Connection) -> bool:
         """Decline what came for nobody here, if it is time to; tells whether that was done.
 
         The routing lock is held, and the connection has to be kicked.
@@ -634,9 +634,10 @@ class Context:
         if peer is None or not peer.tells_interest or self._router.has_ring:
             return False
         # What came may be for another context, or this one alone.
+        slot = package.slot
         if slot in self._receiving_slots or self._others_wanting(slot, connection):
             return False
-        return bool(self._tell(self._interest.came_in_vain(slot, connection)))
+        return bool(self._tell(self._interest.came_in_vain(slot, connection, package.count)))
 
     def _deliver(self, package: Package, connection: Connection) -> bool:
         """Deliver a package to its channel; tells whether there is one."""

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from yoton.package import FIRST_CHANNEL_SLOT
 
-#: Packages of a slot that come in vain before it is declined: a channel may be about to come.
+#: Messages of a slot that come in vain before it is declined: a channel may be about to come.
 PATIENCE = 8
 
 #: Slots that are remembered as declined by others, or as about to be. Beyond that more is sent
@@ -86,17 +86,17 @@ class Interest:
     def __init__(self) -> None:
         self.declined_by: dict[int, set[Hashable]] = {}
         # For slots the lines at whose other ends this node has declined them, and for both how
-        # many packages have come in vain.
+        # many messages have come in vain.
         self._declined_at: dict[int, set[Hashable]] = {}
         self._in_vain: dict[tuple[int, Hashable], int] = {}
         self._wishes: dict[int, _Wish] = {}
         self._tokens = itertools.count(1)
 
-    def came_in_vain(self, slot: int, line: Hashable) -> list[Tell]:
-        """Note that a package came which nobody here wants, nor behind another line."""
+    def came_in_vain(self, slot: int, line: Hashable, count: int = 1) -> list[Tell]:
+        """Note that so many messages came which nobody here wants, nor behind another line."""
         if slot < FIRST_CHANNEL_SLOT or line in self._declined_at.get(slot, ()):
             return []
-        count = self._in_vain.pop((slot, line), 0) + 1
+        count += self._in_vain.pop((slot, line), 0)
         if count < PATIENCE:
             if len(self._in_vain) < MAX_SLOTS:
                 self._in_vain[slot, line] = count

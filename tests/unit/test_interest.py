@@ -39,6 +39,12 @@ def test_a_slot_is_declined_once_some_packages_came_in_vain() -> None:
     assert not interest.has_declined(OTHER_SLOT)
 
 
+def test_the_messages_of_a_bundle_count() -> None:
+    interest = Interest()
+    assert interest.came_in_vain(SLOT, "a", PATIENCE - 1) == []
+    assert interest.came_in_vain(SLOT, "a", 2) == [Tell("a", Decline(SLOT))]
+
+
 def test_it_knows_whether_anything_is_declined() -> None:
     interest = Interest()
     assert not interest.is_declining
