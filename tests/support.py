@@ -1,8 +1,10 @@
-"""What the tests share: waiting with a deadline instead of sleeping, and connected contexts."""
+"""What the tests share: waits with a deadline, connected contexts, and forked children."""
 
 from __future__ import annotations
 
+import os
 import time
+import traceback
 from collections.abc import Callable
 
 from yoton.context import Context
@@ -26,3 +28,17 @@ def connect(binder: Context, connector: Context) -> None:
     connection = binder.bind("localhost:0")
     connector.connect(f"localhost:{connection.port1}")
     wait_until(lambda: connection.is_connected, "the binding end notices the peer")
+
+
+def run_in_child(func: Callable[[], object]) -> None:
+    """Run func in a forked child and fail if it does."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            func()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import traceback
 
 import pytest
-from support import PATIENCE, connect, wait_until
+from support import PATIENCE, connect, run_in_child, wait_until
 
 from yoton.channels import PubChannel, SubChannel
 from yoton.connection.protocol import OTHER_END_CLOSED
@@ -19,20 +18,6 @@ pytestmark = [
     # Python 3.12 and later warn of forking a process with threads.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
-
-
-def run_in_child(func):
-    """Run func in a forked child and fail if it does."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            func()
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
 
 
 def test_the_child_has_closed_copies(pair):

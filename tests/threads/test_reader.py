@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 
 import pytest
-from support import PATIENCE, connect, wait_until
+from support import PATIENCE, connect, run_in_child, wait_until
 
 from yoton.channels import PubChannel, SubChannel
 from yoton.clock import Deadline
@@ -214,17 +213,12 @@ def test_a_thread_that_leads_does_not_keep_a_connection_from_its_end(
 def test_a_fork_while_a_thread_leads_harms_nobody(pair: tuple[Context, Context], run: Run) -> None:
     pub, listener = PubChannel(pair[0], "x"), Listener(pair[1], "x", run)
     listener.have_lead(pub)
-    pid = os.fork()
-    if pid == 0:
-        try:
-            assert listener.sub.recv() == ""
-            pair[1].close()
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
+
+    def receive_and_close() -> None:
+        assert listener.sub.recv() == ""
+        pair[1].close()
+
+    run_in_child(receive_and_close)
     listener.hear(pub)
     listener.sub.close()
     listener.join(PROMPTLY)
