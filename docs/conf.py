@@ -36,7 +36,14 @@ BETWEEN_ROOMS = [
         "contexts_gone",
     ),
     # of the context, for channels
-    *("register", "unregister", "send_package", "object_is_msgpack", "peers_are_extended"),
+    *(
+        "register",
+        "await_senders",
+        "unregister",
+        "send_package",
+        "object_is_msgpack",
+        "peers_are_extended",
+    ),
     *("next_recv_number", "queue_limit", "queue_overflow", "lead", "begin_burst", "flush_burst"),
     # of the context, for connections
     *("own_identity", "new_outbox", "log_level", "act"),

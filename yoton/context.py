@@ -376,10 +376,20 @@ class Context:
             _check_free(self._receiving_slots, in_number, receives_on)
             self._sending_slots[out_number] = (sends_on, channel)
             self._receiving_slots[in_number] = (receives_on, channel)
-            is_declined = self._interest.has_declined(in_number)
-        if is_declined:
-            self._await_confirmation(self._ask_for(self._interest.want, (in_number,)))
         return out_number, in_number
+
+    def await_senders(self, slot: int) -> None:
+        """Wait until all who send on a slot send to this context, if it had declined the slot.
+
+        Parameters
+        ----------
+        slot : int
+            Number of a slot for which a receiver was registered.
+        """
+        with self._lock:
+            is_declined = self._interest.has_declined(slot)
+        if is_declined:
+            self._await_confirmation(self._ask_for(self._interest.want, (slot,)))
 
     def unregister(self, channel: Receiver) -> None:
         """Take the slots of a channel back."""
@@ -509,13 +519,15 @@ class Context:
         """Send nothing more by this connection."""
         with self._lock:
             self._set_connections(tuple(c for c in self._connections if c is not connection))
-            self._forget_interest(connection)
+            told = self._forget_interest(connection)
+        _kick_all(told)
 
     def connection_ended(self, connection: Connection) -> None:
         """Take note that the peer can no longer be reached by this connection."""
         with self._lock:
             gone = self._router.line_closed(connection)
-            self._forget_interest(connection)
+            told = self._forget_interest(connection)
+        _kick_all(told)
         self._tell_who_is_gone(gone, connection)
 
     def contexts_gone(self, ids: Sequence[int], connection: Connection) -> None:
@@ -533,10 +545,13 @@ class Context:
             told = self._tell(self._interest.heard(connection, notice))
         _kick_all(told)
 
-    def _forget_interest(self, connection: Connection) -> None:
-        """Forget what a connection wants that ends; the routing lock is held."""
+    def _forget_interest(self, connection: Connection) -> list[Connection]:
+        """Forget what a connection wants that ends, and get those that have to be kicked.
+
+        The routing lock is held.
+        """
         self._confirmed.wake_all()
-        self._tell(self._interest.line_closed(connection))
+        return self._tell(self._interest.line_closed(connection))
 
     def _tell(self, tells: Sequence[Tell]) -> list[Connection]:
         """Tell peers what is wanted, before all that waits for them; the routing lock is held.
@@ -581,7 +596,12 @@ class Context:
         if not this_thread.is_busy:
             deadline = Deadline(CONFIRM_TIMEOUT)
             self.lead(is_confirmed, deadline)
-            self._confirmed.wait_for(is_confirmed, deadline)
+            if not self._confirmed.wait_for(is_confirmed, deadline):
+                logger.warning(
+                    "%r: not all peers have confirmed that they send what is wanted", self
+                )
+                with self._lock:
+                    self._interest.give_up(tokens)
 
     def deliver(self, packages: Sequence[Package], connection: Connection) -> None:
         """Give packages that a peer sent to the channels and connections they are for.

@@ -21,6 +21,10 @@ from yoton.package import FIRST_CHANNEL_SLOT
 #: Messages of a slot that come in vain before it is declined: a channel may be about to come.
 PATIENCE = 8
 
+#: Wishes of others that wait to be confirmed. A peer that has more is not answered: it gives up
+#: after a while, and only then something may pass it by.
+MAX_WISHES = 1000
+
 #: Slots that are remembered as declined by others, or as about to be. Beyond that more is sent
 #: than has to be. About 300 bytes each.
 MAX_SLOTS = 10_000
@@ -131,6 +135,11 @@ class Interest:
         """Tell whether everything that was wanted is sent."""
         return token not in self._wishes
 
+    def give_up(self, tokens: Iterable[int]) -> None:
+        """Have nobody wait any more for the confirmation of some wishes."""
+        for token in tokens:
+            self._wishes.pop(token, None)
+
     def heard(self, line: Hashable, notice: Notice) -> list[Tell]:
         """Act on what the other end of a line told."""
         if isinstance(notice, Decline):
@@ -139,6 +148,8 @@ class Interest:
             return []
         if isinstance(notice, Want):
             self._send_again(line, notice.slots or tuple(self.declined_by))
+            if len(self._wishes) >= MAX_WISHES:
+                return []
             wanted = notice.slots or tuple(self._declined_at)
             return self._want(wanted, asker=Tell(line, Confirm(notice.token)))[1]
         for wish in self._wishes.values():

@@ -7,8 +7,17 @@ from collections.abc import Callable, Iterator
 import pytest
 from support import PATIENCE, connect, wait_until
 
-from yoton.channels import PubChannel, RepChannel, ReqChannel, SubChannel
-from yoton.context import Context
+from yoton import context as context_module
+from yoton.channels import (
+    BaseChannel,
+    PubChannel,
+    RepChannel,
+    ReqChannel,
+    StateChannel,
+    SubChannel,
+)
+from yoton.clock import Deadline
+from yoton.context import CONFIRM_TIMEOUT, Context
 
 
 @pytest.fixture
@@ -98,6 +107,53 @@ def test_nobody_waits_for_a_peer_that_is_gone(chain: list[Context]) -> None:
     sub = SubChannel(relay, "news")
     assert relay._interest.is_confirmed(1)
     assert sub.recv(False) == ""
+
+
+def test_who_waits_hears_when_a_peer_behind_the_relay_is_gone(
+    chain: list[Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publishing, relay, subscribing = chain
+    pub = PubChannel(publishing, "news")
+    have_declined(pub, publishing, relay)
+    # As if the publisher stood still: it confirms nothing.
+    monkeypatch.setattr(publishing, "heard", lambda notice, connection: None)
+    token = subscribing._ask_for(subscribing._interest.want, (pub._slot_number_out,))
+    wait_until(lambda: relay._interest._wishes)
+    assert not subscribing._interest.is_confirmed(token[0])
+    publishing.connections[0].close_on_problem()
+    deadline = Deadline(CONFIRM_TIMEOUT / 2)
+    wait_until(lambda: subscribing._interest.is_confirmed(token[0]) or deadline.passed())
+    assert subscribing._interest.is_confirmed(token[0])
+
+
+def test_a_peer_that_stands_still_is_waited_for_once(
+    chain: list[Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publishing, relay, _ = chain
+    have_declined(PubChannel(publishing, "news"), publishing)
+    monkeypatch.setattr(publishing, "heard", lambda notice, connection: None)
+    monkeypatch.setattr(context_module, "CONFIRM_TIMEOUT", 0.01)
+    SubChannel(relay, "news")
+    assert not relay._interest.is_declining
+
+
+@pytest.mark.parametrize("kind", [SubChannel, PubChannel, ReqChannel, RepChannel, StateChannel])
+def test_a_channel_is_complete_when_it_waits_and_frees_its_slot_on_ctrl_c(
+    kind: type[BaseChannel], chain: list[Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = chain[0]
+
+    def interrupt(slot: int) -> None:
+        _, channel = context._receiving_slots[slot]
+        assert isinstance(channel, BaseChannel)
+        assert channel._envelope.slot == channel._slot_number_out
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(context, "await_senders", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            kind(context, "news")
+    kind(context, "news").close()
 
 
 def test_requests_find_a_replier_that_comes_after_they_were_made(chain: list[Context]) -> None:

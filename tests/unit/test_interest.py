@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from yoton import interest as interest_module
-from yoton.interest import MAX_SLOTS, PATIENCE, Confirm, Decline, Interest, Notice, Tell, Want
+from yoton.interest import (
+    MAX_SLOTS,
+    MAX_WISHES,
+    PATIENCE,
+    Confirm,
+    Decline,
+    Interest,
+    Notice,
+    Tell,
+    Want,
+)
 
 SLOT, OTHER_SLOT = 100, 101
 
@@ -176,6 +186,26 @@ def test_two_that_want_the_same_of_each_other_do_not_wait_for_each_other() -> No
     token, _ = interest.want((SLOT,))
     assert interest.heard("a", Want(7, (SLOT,))) == [Tell("a", Confirm(7))]
     assert not interest.is_confirmed(token)
+
+
+def test_a_wish_that_was_given_up_keeps_nobody_waiting() -> None:
+    interest = declining_interest("a")
+    token, _ = interest.want((SLOT,))
+    interest.give_up([token])
+    assert not interest.is_declining
+    interest.give_up([token])
+    later, _ = interest.want((SLOT,))
+    assert interest.is_confirmed(later)
+
+
+def test_it_keeps_so_many_wishes_and_no_more() -> None:
+    interest = declining_interest("a")
+    interest.want((SLOT,))
+    interest.heard("b", Decline(SLOT))
+    for token in range(2 * MAX_WISHES):
+        assert interest.heard("b", Want(token)) == []
+    assert len(interest._wishes) == MAX_WISHES
+    assert interest.declined_by == {}, "what it can do it does all the same"
 
 
 @pytest.mark.parametrize("token", [0, 1, 2**64 - 1])

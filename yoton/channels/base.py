@@ -71,9 +71,17 @@ class BaseChannel:
         self._announcement_lock = threading.RLock()
         self._is_announced = False
         self._prepare()
-        self._slot_number_out, _ = context.register(self, self._slot_outgoing, self._slot_incoming)
+        self._slot_number_out, slot_number_in = context.register(
+            self, self._slot_outgoing, self._slot_incoming
+        )
         self._envelope = Envelope(self._slot_number_out)
         self._msgpack_envelope = Envelope(self._slot_number_out, is_msgpack=True)
+        try:
+            context.await_senders(slot_number_in)
+        except BaseException:
+            # Ctrl-C: nobody has the channel, and its slot has to be free for another one.
+            context.unregister(self)
+            raise
 
     def _new_inbox(self) -> BoundedQueue[Any]:
         return BoundedQueue(self._context.queue_limit, self._context.queue_overflow)

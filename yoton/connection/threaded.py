@@ -185,7 +185,7 @@ class ThreadedLink:
     def kick(self) -> bool:
         """Write what is in the outbox, as far as the stream takes it; never blocks.
 
-        Returns whether nothing is left in it.
+        Returns whether nothing is left in it that will be written.
         """
         try:
             is_full = not self._writer.write_pending()
