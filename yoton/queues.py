@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import threading
 from collections import deque
@@ -24,6 +25,9 @@ class Overflow(enum.Enum):
 class BoundedQueue(Generic[T]):
     """First in, first out, between any number of threads.
 
+    Taking an item needs no lock, as it is one call into C. So whoever holds the lock may find
+    that an item is gone that was there a step before.
+
     Parameters
     ----------
     limit : int
@@ -34,7 +38,7 @@ class BoundedQueue(Generic[T]):
     Attributes
     ----------
     has_items : callable
-        Tells, without taking the lock, how many items it holds.
+        Tells how many items it holds.
     dropped : int
         How many items were dropped so far, because the queue was full or closed.
     """
@@ -42,7 +46,7 @@ class BoundedQueue(Generic[T]):
     def __init__(self, limit: int, overflow: Overflow) -> None:
         self._limit = limit
         self._overflow = overflow
-        # Guards the items, the counter and the flag.
+        # Guards what comes in, the counter and the flag.
         self._lock = threading.RLock()
         self._items: deque[T] = deque()
         # A method of the deque itself, as it is called twice for each message.
@@ -86,13 +90,16 @@ class BoundedQueue(Generic[T]):
     def _drop_surplus(self) -> None:
         drop = self._items.popleft if self._overflow is Overflow.DROP_OLD else self._items.pop
         while len(self._items) > self._limit:
-            drop()
-            self.dropped += 1
+            with contextlib.suppress(IndexError):
+                drop()
+                self.dropped += 1
 
     def take(self) -> T | None:
         """Take the oldest item; None if there is none."""
-        with self._lock:
+        try:
             return self._items.popleft() if self._items else None
+        except IndexError:
+            return None
 
     def get(self, deadline: Deadline) -> T | None:
         """Take the oldest item, waiting for one until the deadline.
@@ -105,7 +112,7 @@ class BoundedQueue(Generic[T]):
         taken: list[T] = []
 
         def take() -> bool:
-            if self._items:
+            with contextlib.suppress(IndexError):
                 taken.append(self._items.popleft())
             return bool(taken) or self._closed
 
@@ -115,26 +122,26 @@ class BoundedQueue(Generic[T]):
     def take_all(self) -> list[T]:
         """Take all items."""
         taken: list[T] = []
-        with self._lock:
+        with contextlib.suppress(IndexError):
             while True:
-                if not self._items:
-                    return taken
                 taken.append(self._items.popleft())
+        return taken
 
     def take_if(self, predicate: Callable[[T], bool]) -> T | None:
         """Take the oldest item if predicate(item) is true; None if not, or if there is none.
 
-        The predicate is called with the queue locked.
+        If another thread takes that very item in between, the next one is taken.
         """
-        with self._lock:
-            if not self._items or not predicate(self._items[0]):
-                return None
-            return self._items.popleft()
+        first = self.peek()
+        if first is None or not predicate(first):
+            return None
+        return self.take()
 
     def peek(self) -> T | None:
         """Get the oldest item without taking it, None if there is none."""
-        with self._lock:
-            return self._items[0] if self._items else None
+        with contextlib.suppress(IndexError):
+            return self._items[0]
+        return None
 
     def close(self) -> None:
         """Take no more items and wake all that wait; what it holds can still be taken."""

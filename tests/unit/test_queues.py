@@ -219,3 +219,25 @@ def test_a_queue_that_was_interrupted_while_full_keeps_its_limit(overflow: Overf
         assert kept == sorted(kept)
         assert kept[-2:] == [6, 7] if overflow is Overflow.DROP_OLD else kept[:2] == [1, 2]
     assert moment > 1
+
+
+@uses
+@pytest.mark.parametrize("overflow", Overflow)
+def test_all_is_accounted_for_when_others_take_at_any_moment(use: Use, overflow: Overflow) -> None:
+    moment = 0
+    is_over = False
+    while not is_over:
+        moment += 1
+        queue, target, others = make_queue(3, overflow), list[int | None](), list[int]()
+        queue.put_all([1, 2])
+        before = len(queue)
+        is_over = not call_with(
+            lambda queue=queue, target=target: use(queue, target),
+            lambda queue=queue, others=others: others.extend(queue.take_all()),
+            moment,
+        )
+        taken = [item for item in target if item is not None] + others
+        put = len(taken) + len(queue) + queue.dropped
+        assert put - before in (0, 1, 3)  # what the use itself has put
+        assert len({*taken, *queue.take_all()}) == put - queue.dropped
+    assert moment > 1
