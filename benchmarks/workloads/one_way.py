@@ -87,21 +87,23 @@ def measure(peer: Peer, start: Start, options: dict[str, Any]) -> dict[str, floa
         seconds = _receive(receivers, payload, count)
         return seconds, server.hear()
 
-    count = find_count(lambda count: transfer(count)[0], options["size"], options["seconds"])
+    count = find_count(
+        lambda count: transfer(count)[0], options["size"], options["seconds"], options["least"]
+    )
     seconds, memory = transfer(count)
     rate = (count - 1) * len(receivers) / seconds
     return {"rate": rate, "bytes": rate * options["size"], "memory": memory / 2**20}
 
 
-def find_count(transfer: Callable[[int], float], size: int, seconds: float) -> int:
-    """Warm up, and find how many messages take so many seconds."""
-    count = 2
+def find_count(transfer: Callable[[int], float], size: int, seconds: float, least: int = 2) -> int:
+    """Warm up, and find how many messages take so many seconds, at least the least."""
+    count = least
     trial = transfer(count)
     while trial < TRIAL_SECONDS and count * size < TRIAL_BYTES:
         count *= 4
         trial = transfer(count)
     wanted = int(seconds * (count - 1) / trial)
-    return max(4, min(wanted, MOST_MESSAGES, MOST_BYTES // size))
+    return max(4, least, min(wanted, MOST_MESSAGES, MOST_BYTES // size))
 
 
 def _receive(receivers: list[Callable[[], Any]], payload: Payload, count: int) -> float:
@@ -124,7 +126,7 @@ def _receive(receivers: list[Callable[[], Any]], payload: Payload, count: int) -
 
 BYTES = (Figure("bytes", "bytes/s", is_rate=True),)
 RATE = (Figure("rate", "messages/s", is_rate=True),)
-OPTIONS = {"size": 100, "subscribers": 1, "is_relayed": False, "is_fresh": False}
+OPTIONS = {"size": 100, "subscribers": 1, "is_relayed": False, "is_fresh": False, "least": 2}
 ROLES: dict[str, Role] = {"server": publish, "relay": relay}
 
 WORKLOADS = [
