@@ -51,6 +51,8 @@ BETWEEN_ROOMS = [
     # of connections, for the context
     *("peer", "is_congested", "enqueue", "kick", "tell", "wait_for_room"),
     *("begin_close", "await_end", "abandon"),
+    # of connections, for those who let peers in
+    "run",
     # of connections, for the link
     *("heard", "silence_changed", "link_closing", "link_ended"),
 ]

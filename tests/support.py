@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 from yoton.context import Context
 
@@ -23,10 +25,42 @@ def wait_until(condition: Callable[[], object], what: str = "") -> None:
         time.sleep(_STEP)
 
 
+class Places:
+    """Gives addresses where nobody listens yet.
+
+    Attributes
+    ----------
+    transport : str
+        "tcp", "unix" or "memory".
+    folder : Path
+        Where to put sockets; its path has to be short.
+    """
+
+    transport = "tcp"
+    folder = Path()
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+
+    def new(self) -> str:
+        """Get one more."""
+        if self.transport == "tcp":
+            return "localhost:0"
+        number = next(self._numbers)
+        return (
+            f"unix://{self.folder}/{number}" if self.transport == "unix" else f"memory://{number}"
+        )
+
+
+#: Where contexts are connected that do not say where.
+places = Places()
+
+
 def connect(binder: Context, connector: Context) -> None:
-    """Connect two contexts over TCP; returns when both know."""
-    connection = binder.bind("localhost:0")
-    connector.connect(f"localhost:{connection.port1}")
+    """Connect two contexts; returns when both know."""
+    address = places.new()
+    connection = binder.bind(address)
+    connector.connect(address.replace(":0", f":{connection.port1}"))
     wait_until(lambda: connection.is_connected, "the binding end notices the peer")
 
 

@@ -30,7 +30,13 @@ from yoton.channels import (
     select_sub_channel,
 )
 from yoton.clientserver import RequestServer, do_request
-from yoton.connection import Connection, TcpConnection
+from yoton.connection import (
+    Connection,
+    Listener,
+    MemoryConnection,
+    TcpConnection,
+    UnixConnection,
+)
 from yoton.context import ConnectionCollection, Context
 from yoton.events import (
     Event,
@@ -92,7 +98,9 @@ __all__ = [
     "FileWrapper",
     "FlushTimeout",
     "Future",
+    "Listener",
     "LocalUsageError",
+    "MemoryConnection",
     "MessageType",
     "Package",
     "PackageTooLarge",
@@ -113,6 +121,7 @@ __all__ = [
     "TimeoutError",
     "Timer",
     "TruncatedError",
+    "UnixConnection",
     "YotonError",
     "__version__",
     "app",

@@ -1,7 +1,8 @@
 """From the text of an address to a transport, a host and a port.
 
-An address is ``[transport://]host:port``. The port is a number (0: the system chooses), or a
-name that is hashed to a number, or a name with an offset: ``localhost:PYZO+256``.
+An address is ``[tcp://]host:port``. The port is a number (0: the system chooses), or a name that
+is hashed to a number, or a name with an offset: ``localhost:PYZO+256``. Within a machine it may
+be ``unix:///path``, a socket in the file system, and within a process ``memory://name``.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ FIRST_DYNAMIC_PORT = 49152
 DYNAMIC_PORT_COUNT = 16384
 PORT_LIMIT = 65536
 
-TRANSPORTS = ("tcp",)
+TRANSPORTS = ("tcp", "unix", "memory")
 
 _EXPECTED = (
     "expected '[tcp://]host:port', with a port number from 0 to 65535 or a port name that may"
-    " carry an offset, as in 'localhost:8000', '[::1]:0' or 'localhost:name+2'"
+    " carry an offset, as in 'localhost:8000', '[::1]:0' or 'localhost:name+2', or"
+    " 'unix:///path', or 'memory://name'"
 )
 _PORT_NUMBER = re.compile(r"\s*[+-]?\d+\s*", re.ASCII)
 _PUBLIC_HOST = re.compile(r"publichost(\d*)", re.ASCII | re.IGNORECASE)
@@ -34,11 +36,11 @@ class Address(NamedTuple):
     Parameters
     ----------
     transport : str
-        What carries the bytes: "tcp".
+        What carries the bytes: "tcp", "unix" or "memory".
     host : str
-        Numeric address or host name, without brackets.
+        Numeric address or host name, without brackets; or the path, or the name.
     port : int
-        Port number; 0 lets the system choose when binding.
+        Port number; 0 lets the system choose when binding. Else 0.
     """
 
     transport: str
@@ -46,12 +48,19 @@ class Address(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        return format_host_port(self.host, self.port)
+        if self.transport == "tcp":
+            return format_host_port(self.host, self.port)
+        return f"{self.transport}://{self.host}"
 
 
 def format_host_port(host: str, port: int) -> str:
     """Write a host and a port as one text, with an IPv6 host in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def format_place(host: str, port: int) -> str:
+    """Write where an end of a connection is: with its port if there are ports."""
+    return format_host_port(host, port) if port else host
 
 
 def parse_address(text: str) -> Address:
@@ -60,8 +69,9 @@ def parse_address(text: str) -> Address:
     Parameters
     ----------
     text : str
-        ``[tcp://]host:port``. 'localhost' stands for 127.0.0.1, 'publichost' or 'publichostN'
-        for the first or N-th address of this machine's host name, a host in brackets is IPv6.
+        ``[tcp://]host:port``, ``unix:///path`` or ``memory://name``. 'localhost' stands for
+        127.0.0.1, 'publichost' or 'publichostN' for the first or N-th address of this machine's
+        host name, a host in brackets is IPv6.
 
     Raises
     ------
@@ -80,6 +90,10 @@ def parse_address(text: str) -> Address:
         transport = TRANSPORTS[0]
     if transport.lower() not in TRANSPORTS:
         raise AddressError(f"address {text!r} has the unknown transport {transport!r}; {_EXPECTED}")
+    if transport.lower() != "tcp":
+        if not rest:
+            raise AddressError(f"address {text!r} lacks a path or a name; {_EXPECTED}")
+        return Address(transport.lower(), rest, 0)
     host, port_text = _split_host_port(rest, text)
     return Address(transport.lower(), _resolve_host(host, text), _parse_port(port_text, text))
 

@@ -22,9 +22,10 @@ from yoton.clock import Deadline
 from yoton.connection.base import END_TIMEOUT, Connection
 from yoton.connection.busy import this_thread
 from yoton.connection.framing import DEFAULT_MAX_DATA_SIZE
+from yoton.connection.joining import connection_class
+from yoton.connection.listener import DEFAULT_MAX_CONNECTIONS, Listener
 from yoton.connection.outbox import Outbox
 from yoton.connection.protocol import OTHER_END_CLOSED, Identity, contexts_gone_package
-from yoton.connection.tcp import TcpConnection
 from yoton.events.scheduler import scheduler
 from yoton.exceptions import ArgumentError, FlushTimeout, PackageTooLarge, SlotError
 from yoton.interest import Interest, Notice, Tell
@@ -177,6 +178,7 @@ class Context:
         self._look_interval = min(LOOK_INTERVAL, self._burst_count)
         # Replaced, never changed: who sends looks at them without the lock.
         self._connections: tuple[Connection, ...] = ()
+        self._listeners: tuple[Listener, ...] = ()
         # For channels: whether OBJECT is to be sent in msgpack, as all peers read it, and whether
         # there are peers and all of them speak the extension.
         self.object_is_msgpack = False
@@ -219,13 +221,14 @@ class Context:
 
     # Connecting
 
-    def bind(self, address: str, max_tries: int = 1, name: str = "") -> TcpConnection:
+    def bind(self, address: str, max_tries: int = 1, name: str = "") -> Connection:
         """Wait for another context to connect; does not block.
 
         Parameters
         ----------
         address : str
-            ``host:port``, see `yoton.address.parse_address`. Port 0 lets the system choose.
+            ``host:port``, ``unix:///path`` or ``memory://name``, see
+            `yoton.address.parse_address`. Port 0 lets the system choose.
         max_tries : int
             Number of ports to try, beginning with the given one. The one that was free is the
             connection's `port1`.
@@ -234,8 +237,9 @@ class Context:
 
         Returns
         -------
-        TcpConnection
-            Waiting for one peer. When that has come, the port can be bound again.
+        Connection
+            Waiting for one peer; over TCP a `TcpConnection`. When the peer has come, the port
+            can be bound again.
 
         Raises
         ------
@@ -244,17 +248,58 @@ class Context:
         BindFailed
             None of the ports could be bound. An OSError.
         """
-        connection = TcpConnection(self, name)
-        connection._bind(parse_address(address), max_tries)
+        where = parse_address(address)
+        connection = connection_class(where)(self, name)
+        connection._bind(where, max_tries)
         return connection
 
-    def connect(self, address: str, timeout: float = 1.0, name: str = "") -> TcpConnection:
-        """Connect to a context that is bound; blocks until that is done.
+    def listen(
+        self,
+        address: str,
+        max_tries: int = 1,
+        name: str = "",
+        *,
+        max_connections: int = DEFAULT_MAX_CONNECTIONS,
+    ) -> Listener:
+        """Let any number of other contexts connect; does not block.
 
         Parameters
         ----------
         address : str
-            ``host:port``, see `yoton.address.parse_address`.
+            As for `bind`.
+        max_tries : int
+            Number of ports to try, beginning with the given one. The one that was free is the
+            listener's `port`.
+        name : str
+            Name for the listener and its connections.
+        max_connections : int
+            Connections that it has at most at a time; who comes beyond that is sent away.
+
+        Returns
+        -------
+        Listener
+            Open until it is closed, or this context is.
+
+        Raises
+        ------
+        AddressError
+            The address has another form. A ValueError.
+        BindFailed
+            None of the ports could be bound. An OSError.
+        """
+        listener = Listener(self, parse_address(address), max_tries, name, max_connections)
+        with self._lock:
+            self._listeners = (*(each for each in self._listeners if not each.closed), listener)
+        return listener
+
+    def connect(self, address: str, timeout: float = 1.0, name: str = "") -> Connection:
+        """Connect to a context that is bound or listens; blocks until that is done.
+
+        Parameters
+        ----------
+        address : str
+            ``host:port``, ``unix:///path`` or ``memory://name``, see
+            `yoton.address.parse_address`.
         timeout : float
             Seconds in which somebody has to listen there. The handshake may take two more.
         name : str
@@ -267,8 +312,9 @@ class Context:
         ConnectFailed
             Nobody listened there, or it was no yoton. An OSError.
         """
-        connection = TcpConnection(self, name)
-        connection._connect(parse_address(address), timeout)
+        where = parse_address(address)
+        connection = connection_class(where)(self, name)
+        connection._connect(where, timeout)
         if connection.peer is not None and connection.peer.tells_interest:
             # What is sent from now on comes here, from wherever it is sent.
             self._await_confirmation(self._ask_for(self._interest.want_all, connection))
@@ -305,7 +351,7 @@ class Context:
                 raise FlushTimeout(f"not all packages were sent within {timeout} s") from error
 
     def close(self) -> None:
-        """Close all connections in a nice way, then all channels.
+        """Close all listeners, all connections in a nice way, then all channels.
 
         What was sent before still reaches the peers. Blocks until they have answered, about two
         seconds if one does not. The context can be used again.
@@ -319,6 +365,8 @@ class Context:
             channel.close()
 
     def _begin_close(self) -> tuple[Connection, ...]:
+        for listener in self._listeners:
+            listener.close()
         self.flush_burst()
         connections = self._connections
         for connection in connections:
@@ -335,6 +383,8 @@ class Context:
         self._interest = Interest()
         self._confirmed = WaitPoint(self._lock)
         self._forwarded.clear()
+        for listener in self._listeners:
+            listener.abandon()
         connections, self._connections = self._connections, ()
         for connection in connections:
             connection.abandon()

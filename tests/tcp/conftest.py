@@ -1,13 +1,43 @@
-"""Pairs of contexts that are connected over TCP, and closed in the end."""
+"""Pairs of contexts that are connected, and closed in the end.
+
+Over TCP, and the tests of the channels over all other transports as well.
+"""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
-from support import connect
+from support import connect, places
 
 from yoton.context import Context
+
+#: The tests of the channels.
+OVER_ALL_TRANSPORTS = {
+    "test_file_wrapper",
+    "test_pubsub",
+    "test_reqrep",
+    "test_state_order",
+    "test_sync_mode_selected",
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.module.__name__ in OVER_ALL_TRANSPORTS:
+        metafunc.parametrize("transport", ["tcp", "unix", "memory"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Have contexts connect over this transport."""
+    name: str = getattr(request, "param", "tcp")
+    # Not tmp_path, which is too long for the address of a socket.
+    with tempfile.TemporaryDirectory(prefix="yoton") as folder:
+        monkeypatch.setattr(places, "folder", Path(folder))
+        monkeypatch.setattr(places, "transport", name)
+        yield name
 
 
 @pytest.fixture

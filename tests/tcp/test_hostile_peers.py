@@ -12,7 +12,7 @@ import pytest
 from support import PATIENCE, wait_until
 
 from yoton.channels import PubChannel, SubChannel
-from yoton.connection import tcp
+from yoton.connection import accepting
 from yoton.events import process_events
 
 LINE = b"YOTON!00000000000000aa.55\r\n"
@@ -59,7 +59,7 @@ def test_who_is_no_yoton_gets_an_answer_and_the_door(make_context, request_bytes
 
 
 def test_who_says_nothing_gets_the_door_in_time_and_keeps_nobody_waiting(make_context, monkeypatch):
-    monkeypatch.setattr(tcp, "HANDSHAKE_TIMEOUT", 1.0)
+    monkeypatch.setattr(accepting, "HANDSHAKE_TIMEOUT", 1.0)
     binder, connector = make_context(), make_context()
     connection = binder.bind("localhost:0")
     silent = [knock(connection) for _ in range(20)]
@@ -72,7 +72,7 @@ def test_who_says_nothing_gets_the_door_in_time_and_keeps_nobody_waiting(make_co
 
 
 def test_a_silent_client_alone_is_let_go(make_context, monkeypatch):
-    monkeypatch.setattr(tcp, "HANDSHAKE_TIMEOUT", 0.2)
+    monkeypatch.setattr(accepting, "HANDSHAKE_TIMEOUT", 0.2)
     connection = make_context().bind("localhost:0")
     with knock(connection) as peer:
         assert read_all(peer) == b""
@@ -82,7 +82,7 @@ def test_a_silent_client_alone_is_let_go(make_context, monkeypatch):
 def test_more_knocking_clients_than_are_waited_for(make_context):
     binder, connector = make_context(), make_context()
     connection = binder.bind("localhost:0")
-    silent = [knock(connection) for _ in range(tcp._MAX_PENDING_HANDSHAKES + 20)]
+    silent = [knock(connection) for _ in range(accepting.MAX_PENDING_HANDSHAKES + 20)]
     connector.connect(f"localhost:{connection.port1}")
     wait_until(lambda: connection.is_connected)
     for peer in silent:

@@ -97,6 +97,20 @@ def test_a_public_host_that_the_machine_lacks_is_refused() -> None:
         parse_address("publichost2:1")
 
 
+@pytest.mark.parametrize(
+    ("text", "transport", "name"),
+    [
+        ("unix:///tmp/a socket", "unix", "/tmp/a socket"),
+        ("UNIX://relative:1", "unix", "relative:1"),
+        (" memory://place ", "memory", "place"),
+    ],
+)
+def test_an_address_within_a_machine_or_a_process(text: str, transport: str, name: str) -> None:
+    address = parse_address(text)
+    assert address == Address(transport, name, 0)
+    assert str(address) == f"{transport}://{name}"
+
+
 def test_a_machine_whose_name_is_unknown_has_no_public_host(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -123,6 +137,8 @@ def test_a_machine_whose_name_is_unknown_has_no_public_host(
         ("[::1]:", "lacks a host or a port"),
         ("[]:1", "lacks a host"),
         ("udp://localhost:1", "unknown transport 'udp'"),
+        ("unix://", "lacks a path or a name"),
+        ("memory://", "lacks a path or a name"),
         ("://localhost:1", "unknown transport ''"),
         ("localhost:65536", "port 65536"),
         ("localhost:-1", "port -1"),

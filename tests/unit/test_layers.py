@@ -19,8 +19,9 @@ message_types clientserver
 
 connection.framing connection.handshake connection.heartbeat connection.streams connection.outbox
 connection.protocol connection.memory connection.spin
-connection.reader connection.writer
+connection.reader connection.writer connection.transports
 connection.threaded
+connection.accepting
 
 events.callbacks
 events.scheduler
@@ -30,7 +31,8 @@ events.timers
 events
 
 burst connection.base
-connection.tcp
+connection.joining
+connection.listener
 connection
 
 context

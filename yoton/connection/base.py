@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol as Interface
 
-from yoton.address import format_host_port
+from yoton.address import format_place
 from yoton.clock import Deadline
 from yoton.connection.heartbeat import MIN_SILENCE_TIMEOUT
 from yoton.connection.outbox import Outbox
@@ -124,10 +124,8 @@ class Connection:
         self._status_changed = WaitPoint(self._lock)
 
     def __repr__(self) -> str:
-        return (
-            f"<{type(self).__name__} {self.name!r} {self._status.value}"
-            f" {self.hostname1}:{self.port1}>"
-        )
+        place = format_place(self.hostname1, self.port1)
+        return f"<{type(self).__name__} {self.name!r} {self._status.value} {place}>"
 
     def __enter__(self) -> Connection:
         return self
@@ -398,7 +396,7 @@ class Connection:
             self._local_address = local_address
         self._context.connection_opened(self)
 
-    def _run(self, stream: ByteStream, protocol: Protocol, greeting: Sequence[Event]) -> bool:
+    def run(self, stream: ByteStream, protocol: Protocol, greeting: Sequence[Event]) -> bool:
         """Become a connected connection; False if it was closed meanwhile."""
         link = ThreadedLink(stream, protocol, greeting, self._outbox, self, self._label(stream))
         with self._lock:
@@ -423,8 +421,7 @@ class Connection:
         return True
 
     def _label(self, stream: ByteStream) -> str:
-        host, port = stream.peer_address
-        return f"{self.name or 'connection'} to {format_host_port(host, port)}"
+        return f"{self.name or 'connection'} to {format_place(*stream.peer_address)}"
 
     # What the link calls
 

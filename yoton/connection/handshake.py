@@ -26,6 +26,8 @@ CONNECTED_TO_SELF = "Handshake failed (context cannot connect to self)."
 
 _ANSWER_NOT_YOTON = b"ERROR: this is Yoton." + _LINE_END
 _ANSWER_BAD_ID = b"ERROR: could not parse id." + _LINE_END
+#: What an end says at once that takes no more peers.
+NO_ROOM = b"ERROR: no room for another peer." + _LINE_END
 
 
 class HandshakeRefused(RemoteProtocolError):

@@ -1,29 +1,113 @@
-"""A pair of streams inside one process: a connection for tests, without sockets."""
+"""Streams inside one process: connections without sockets, for tests, plugins and threads."""
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
 import threading
+from collections import deque
 from collections.abc import Sequence
 
-from yoton.clock import Deadline
+from yoton.clock import FOREVER, Deadline
 from yoton.connection.streams import READ_SIZE
+from yoton.exceptions import ConnectionClosed
 from yoton.waiting import WaitPoint
 
 #: Bytes that one direction holds before a write has to wait: as in a small socket buffer.
 DEFAULT_CAPACITY = 65536
 
 
-def memory_stream_pair(capacity: int = DEFAULT_CAPACITY) -> tuple[MemoryStream, MemoryStream]:
+def memory_stream_pair(
+    capacity: int = DEFAULT_CAPACITY, name: str = "memory"
+) -> tuple[MemoryStream, MemoryStream]:
     """Make two streams; what is written to one is read from the other.
 
     Parameters
     ----------
     capacity : int
         Bytes that each direction holds at most.
+    name : str
+        What the streams have as host in their addresses.
     """
     there, back = _Pipe(capacity), _Pipe(capacity)
-    return MemoryStream(back, there), MemoryStream(there, back)
+    return MemoryStream(back, there, name), MemoryStream(there, back, name)
+
+
+class MemoryListener:
+    """Where peers in the same process come in, see `yoton.connection.transports.StreamListener`.
+
+    Parameters
+    ----------
+    name : str
+        What they connect to.
+
+    Raises
+    ------
+    OSError
+        Somebody listens there already.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.address = (name, 0)
+        # Guards the streams of those who wait to be accepted, and the flag.
+        self._lock = threading.RLock()
+        self._waiting: deque[MemoryStream] = deque()
+        self._is_woken = False
+        self._changed = WaitPoint(self._lock)
+        if _listeners.setdefault(name, self) is not self:
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+    def accept(self) -> MemoryStream:
+        """See `StreamListener.accept`."""
+        self._changed.wait_for(lambda: self._is_woken or bool(self._waiting), FOREVER)
+        if self._is_woken:
+            raise ConnectionClosed("The listener is closed.")
+        return self._waiting.popleft()
+
+    def knock(self, stream: MemoryStream) -> bool:
+        """Have a stream accepted; False if nobody will."""
+        with self._lock:
+            if self._is_woken:
+                return False
+            self._changed.wake_all()
+            self._waiting.append(stream)
+            return True
+
+    def wake(self) -> None:
+        """See `StreamListener.wake`."""
+        with self._lock:
+            self._changed.wake_all()
+            self._is_woken = True
+
+    def close(self) -> None:
+        """See `StreamListener.close`."""
+        _listeners.pop(self.address[0], None)
+        for stream in self._waiting:
+            stream.abort()
+
+    def abandon(self) -> None:
+        """See `StreamListener.abandon`."""
+        _listeners.pop(self.address[0], None)
+
+
+# Who listens in this process, by name. Each change is one step, so it needs no lock.
+_listeners: dict[str, MemoryListener] = {}
+
+
+def connect_memory(name: str) -> MemoryStream:
+    """Get a stream to who listens under a name in this process.
+
+    Raises
+    ------
+    OSError
+        Nobody does.
+    """
+    listener = _listeners.get(name)
+    own, other = memory_stream_pair(name=name)
+    if listener is None or not listener.knock(other):
+        raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+    return own
 
 
 class _Pipe:
@@ -86,10 +170,10 @@ _port_numbers = itertools.count(1)
 class MemoryStream:
     """One end of a pair, a `yoton.connection.streams.ByteStream`; see `memory_stream_pair`."""
 
-    def __init__(self, incoming: _Pipe, outgoing: _Pipe) -> None:
+    def __init__(self, incoming: _Pipe, outgoing: _Pipe, name: str = "memory") -> None:
         self._incoming = incoming
         self._outgoing = outgoing
-        self._local_address = ("memory", next(_port_numbers))
+        self._local_address = (name, next(_port_numbers))
 
     def wait_readable(self, timeout: float | None) -> bool:
         """See `ByteStream.wait_readable`."""
@@ -126,6 +210,9 @@ class MemoryStream:
         """See `ByteStream.close`."""
         self.abort()
 
+    def abandon(self) -> None:
+        """See `ByteStream.abandon`; the lock may be held by a thread that the child lacks."""
+
     @property
     def local_address(self) -> tuple[str, int]:
         """A name for this end."""
@@ -134,4 +221,4 @@ class MemoryStream:
     @property
     def peer_address(self) -> tuple[str, int]:
         """A name for the other end."""
-        return ("memory", 0)
+        return (self._local_address[0], 0)

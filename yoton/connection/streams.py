@@ -1,22 +1,17 @@
 """Bytes that go both ways: the seam between the link and what carries it.
 
 A link needs little of a socket, and only this little stands in `ByteStream`. The streams of
-this file are TCP sockets; `yoton.connection.memory` has one for tests.
+this file are sockets, of TCP and in the file system; `yoton.connection.memory` has others.
 """
 
 from __future__ import annotations
 
 import contextlib
 import select
-import selectors
 import socket
 import struct
-import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
-
-from yoton.address import for_resolver
-from yoton.exceptions import ConnectionClosed
+from typing import Protocol
 
 #: Bytes that one read takes at most. From 128 KiB on, also together with what was left over, the
 #: C library takes memory from the system for each read, and gives it back after that.
@@ -33,9 +28,6 @@ _LOCAL_BUFFER_SIZE = 2**18
 
 #: Pieces that one call may write (IOV_MAX is 1024 on Linux and macOS).
 MAX_PIECES = 1024
-
-#: Peers that may knock at the same time before the system refuses further ones.
-_BACKLOG = 64
 
 
 class ByteStream(Protocol):
@@ -111,6 +103,9 @@ class ByteStream(Protocol):
     def close(self) -> None:
         """Free what the stream holds. No other call may be under way or follow."""
 
+    def abandon(self) -> None:
+        """Free this process's copy of it; for use in a forked child."""
+
     @property
     def local_address(self) -> tuple[str, int]:
         """Host and port of this end."""
@@ -120,8 +115,8 @@ class ByteStream(Protocol):
         """Host and port of the other end."""
 
 
-class TcpStream:
-    """A connected TCP socket as a `ByteStream`."""
+class SocketStream:
+    """A connected socket as a `ByteStream`: one of TCP, or one in the file system."""
 
     def __init__(self, connected: socket.socket) -> None:
         if _DO_NOT_WAIT:
@@ -129,18 +124,25 @@ class TcpStream:
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(_MAX_WAIT))
         else:
             connected.setblocking(False)
-        # A message that fits a segment leaves at once. Without it, two writes in a row wait
-        # for the peer's delayed acknowledgement, 40 ms on Linux.
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = connected
         self._wait_readable = _waiter(connected, _READABLE)
         self._wait_writable = _waiter(connected, _WRITABLE)
         self._acknowledges_at_once = False
         self._read_size = _SMALL_READ_SIZE
-        self._local_address = _host_and_port(connected.getsockname())
-        self._peer_address = _host_and_port(connected.getpeername())
+        self._is_tcp = connected.family in _TCP_FAMILIES
+        own, peer = connected.getsockname(), connected.getpeername()
+        # Of sockets in the file system, the end that connects has no name of its own.
+        self._local_address = host_and_port(own or peer)
+        self._peer_address = host_and_port(peer or own)
+        if self._is_tcp:
+            self._tune_tcp()
+
+    def _tune_tcp(self) -> None:
+        # A message that fits a segment leaves at once. Without it, two writes in a row wait
+        # for the peer's delayed acknowledgement, 40 ms on Linux.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._peer_address[0] == self._local_address[0]:
-            connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LOCAL_BUFFER_SIZE)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LOCAL_BUFFER_SIZE)
 
     def wait_readable(self, timeout: float | None) -> bool:
         """See `ByteStream.wait_readable`."""
@@ -186,7 +188,7 @@ class TcpStream:
 
     def acknowledge_at_once(self) -> None:
         """See `ByteStream.acknowledge_at_once`; does nothing where the system cannot."""
-        self._acknowledges_at_once = hasattr(socket, "TCP_QUICKACK")
+        self._acknowledges_at_once = self._is_tcp and hasattr(socket, "TCP_QUICKACK")
 
     def shutdown_write(self) -> None:
         """See `ByteStream.shutdown_write`."""
@@ -202,6 +204,10 @@ class TcpStream:
         """See `ByteStream.close`."""
         self._socket.close()
 
+    def abandon(self) -> None:
+        """See `ByteStream.abandon`."""
+        self._socket.close()
+
     @property
     def local_address(self) -> tuple[str, int]:
         """Host and port of this end."""
@@ -212,6 +218,8 @@ class TcpStream:
         """Host and port of the other end."""
         return self._peer_address
 
+
+_TCP_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 _HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
 
@@ -224,88 +232,10 @@ _WAIT_FOR_ALL = int(socket.MSG_WAITALL) if _DO_NOT_WAIT else 0
 _MAX_WAIT = 0.05
 
 
-class TcpListener:
-    """A bound and listening TCP socket.
-
-    Parameters
-    ----------
-    host : str
-        Numeric address or host name of an interface of this machine.
-    port : int
-        Port number; 0 lets the system choose.
-
-    Raises
-    ------
-    OSError
-        The port cannot be bound.
-    """
-
-    def __init__(self, host: str, port: int) -> None:
-        self._socket = _listening_socket(host, port)
-        self.address = _host_and_port(self._socket.getsockname())
-        self._bell, self._bell_rope = socket.socketpair()
-
-    def accept(self) -> TcpStream:
-        """Wait for a peer and get the stream to it.
-
-        Raises
-        ------
-        ConnectionClosed
-            The listener was closed, before or while waiting.
-        """
-        while True:
-            with selectors.DefaultSelector() as selector:
-                selector.register(self._socket, selectors.EVENT_READ)
-                selector.register(self._bell, selectors.EVENT_READ)
-                ready = {key.fileobj for key, _ in selector.select()}
-            if self._bell in ready:
-                raise ConnectionClosed("The listener is closed.")
-            with contextlib.suppress(OSError):  # the peer went away while it waited
-                return TcpStream(self._socket.accept()[0])
-
-    def wake(self) -> None:
-        """Make the `accept` that waits, and those that follow, raise ConnectionClosed."""
-        self._bell_rope.send(b"!")
-
-    def close(self) -> None:
-        """Let the port go. No `accept` may be under way or follow."""
-        self._socket.close()
-        self._bell.close()
-        self._bell_rope.close()
-
-
-def connect_tcp(host: str, port: int, timeout: float) -> TcpStream:
-    """Get a stream to a listening socket.
-
-    Raises
-    ------
-    OSError
-        Nobody listens there, or did not answer within timeout seconds.
-    """
-    # The type stubs know of no bytes here, which getaddrinfo takes.
-    address: Any = (for_resolver(host), port)
-    return TcpStream(socket.create_connection(address, timeout))
-
-
-def _listening_socket(host: str, port: int) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        for_resolver(host), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    listening = socket.socket(family, kind, protocol)
-    try:
-        # On Windows the option would let two sockets have the same port.
-        if sys.platform != "win32":
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(_BACKLOG)
-        listening.setblocking(False)
-    except BaseException:
-        listening.close()
-        raise
-    return listening
-
-
-def _host_and_port(address: tuple[str, int]) -> tuple[str, int]:
+def host_and_port(address: tuple[str, int] | str) -> tuple[str, int]:
+    """Get host and port of an address of a socket; of one in the file system, its path and 0."""
+    if isinstance(address, str):
+        return address, 0
     # IPv6 addresses have two fields more.
     return address[0], address[1]
 

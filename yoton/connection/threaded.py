@@ -233,7 +233,7 @@ class ThreadedLink:
 
     def abandon(self) -> None:
         """Close this process's copy of the stream; for use in a forked child."""
-        self._stream.close()
+        self._stream.abandon()
 
     def join(self, deadline: Deadline) -> bool:
         """Wait for the end, and for both threads; False at the deadline."""

@@ -1,0 +1,381 @@
+"""Many contexts at one port, in one file or under one name."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+
+import pytest
+from support import PATIENCE, places, run_in_child, wait_until
+
+from yoton import (
+    BindFailed,
+    ConnectFailed,
+    Context,
+    PubChannel,
+    RepChannel,
+    ReqChannel,
+    StateChannel,
+    SubChannel,
+    process_events,
+)
+from yoton.connection import accepting
+from yoton.exceptions import ArgumentError
+
+over_all_transports = pytest.mark.parametrize("transport", ["tcp", "unix", "memory"], indirect=True)
+
+
+@pytest.fixture
+def served(make_context):
+    """A context that listens, and a function that connects others to it."""
+    server = make_context()
+    address = places.new()
+    listening = server.listen(address)
+    where = address.replace(":0", f":{listening.port}")
+
+    def join(**kwargs):
+        context = make_context()
+        context.connect(where, 10.0, **kwargs)
+        return context
+
+    return server, listening, join
+
+
+def knock(listening):
+    return socket.create_connection((listening.hostname, listening.port), PATIENCE)
+
+
+def has_hung_up(peer):
+    try:
+        return not peer.recv(100)
+    except TimeoutError:
+        return False
+
+
+@over_all_transports
+def test_many_contexts_connect_and_talk(served):
+    server, listening, join = served
+    questions, answers = PubChannel(server, "question"), SubChannel(server, "answer")
+    contexts = [join() for _ in range(10)]
+    subs = [SubChannel(context, "question") for context in contexts]
+    pubs = [PubChannel(context, "answer") for context in contexts]
+    wait_until(lambda: len(listening.connections) == 10)
+    questions.send("who?")
+    assert [sub.recv(PATIENCE) for sub in subs] == ["who?"] * 10
+    for number, pub in enumerate(pubs):
+        pub.send(str(number))
+    assert {answers.recv(PATIENCE) for _ in pubs} == {str(n) for n in range(10)}
+    assert server.connection_count == 10
+
+
+def test_what_was_sent_before_goes_to_the_first(make_context):
+    server = make_context()
+    where = f"localhost:{server.listen('localhost:0').port}"
+    PubChannel(server, "news").send("early")
+    first = make_context()
+    sub = SubChannel(first, "news")
+    first.connect(where)
+    assert sub.recv(PATIENCE) == "early"
+
+
+@over_all_transports
+def test_those_who_connect_reach_each_other_and_share_calls_and_states(served):
+    server, _, join = served
+
+    class Calculator(RepChannel):
+        def add(self, one, other):
+            return one + other
+
+    state = StateChannel(server, "status")
+    state.send("ready")
+    replier = join()
+    Calculator(replier, "calc").set_mode("thread")
+    requester = join()
+    assert ReqChannel(requester, "calc").add(1, 2).result(PATIENCE) == 3
+    other = StateChannel(requester, "status")
+    late = join()
+    late_state = StateChannel(late, "status")
+    wait_until(lambda: late_state.recv() == other.recv() == "ready")
+
+
+@over_all_transports
+def test_connected_is_told_with_each_connection(served):
+    _, listening, join = served
+    told = []
+    listening.connected.bind(told.append)
+    join()
+    join()
+    wait_until(lambda: process_events() or len(told) == 2)
+    assert set(told) == set(listening.connections)
+
+
+def test_connections_have_the_name_of_the_listener(make_context):
+    server = make_context()
+    listening = server.listen("localhost:0", name="door")
+    make_context().connect(f"localhost:{listening.port}")
+    wait_until(lambda: listening.connections)
+    assert listening.name == "door"
+    assert server.connections["door"] is listening.connections[0]
+
+
+@over_all_transports
+def test_who_goes_is_no_longer_there_and_may_come_back(served):
+    server, listening, join = served
+    context = join()
+    wait_until(lambda: len(listening.connections) == 1)
+    context.close()
+    wait_until(lambda: not listening.connections)
+    assert server.connection_count == 0
+    join()
+    wait_until(lambda: len(listening.connections) == 1)
+
+
+def test_a_closed_listener_lets_nobody_in_and_keeps_who_is_there(served):
+    server, listening, join = served
+    context = join()
+    wait_until(lambda: listening.connections)
+    listening.close()
+    listening.close()
+    assert listening.closed
+    with pytest.raises(ConnectFailed):
+        Context().connect(f"localhost:{listening.port}", 0.05)
+    pub, sub = PubChannel(server, "news"), SubChannel(context, "news")
+    pub.send("still")
+    assert sub.recv(PATIENCE) == "still"
+
+
+def test_the_end_of_a_context_is_the_end_of_its_listeners(make_context):
+    server = make_context()
+    with server:
+        listening = server.listen("localhost:0")
+    assert listening.closed
+    with server.listen(f"localhost:{listening.port}") as again:
+        assert not again.closed
+    assert again.closed
+
+
+def test_a_taken_port_is_told_and_the_next_one_tried(make_context):
+    server = make_context()
+    port = server.listen("localhost:0").port
+    with pytest.raises(BindFailed, match=str(port)):
+        server.listen(f"localhost:{port}")
+    assert server.listen(f"localhost:{port}", max_tries=20).port > port
+
+
+def test_silent_clients_delay_nobody_and_are_let_go(served, monkeypatch):
+    monkeypatch.setattr(accepting, "HANDSHAKE_TIMEOUT", 1.0)
+    _, listening, join = served
+    silent = [knock(listening) for _ in range(20)]
+    started = time.monotonic()
+    join()
+    assert time.monotonic() - started < 0.9
+    for peer in silent:
+        with peer, contextlib.suppress(ConnectionResetError):
+            assert peer.recv(100) == b""
+
+
+def test_a_client_that_dribbles_is_let_go_at_the_deadline(served, monkeypatch):
+    monkeypatch.setattr(accepting, "HANDSHAKE_TIMEOUT", 0.5)
+    _, listening, _ = served
+    started = time.monotonic()
+    with knock(listening) as peer:
+        peer.settimeout(0.05)
+        peer.sendall(b"YOTON!")
+        with contextlib.suppress(OSError):
+            while not has_hung_up(peer):
+                peer.sendall(b"0")
+    assert 0.5 < time.monotonic() - started < PATIENCE / 2
+
+
+def test_beyond_the_limit_a_peer_is_told_that_there_is_no_room(make_context):
+    server = make_context()
+    listening = server.listen("localhost:0", max_connections=2)
+    assert listening.max_connections == 2
+    where = f"localhost:{listening.port}"
+    contexts = [make_context() for _ in range(3)]
+    contexts[0].connect(where)
+    contexts[1].connect(where)
+    wait_until(lambda: len(listening.connections) == 2)
+    with pytest.raises(ConnectFailed) as caught:
+        contexts[2].connect(where)
+    assert "no room for another peer" in str(caught.value.__cause__.__cause__)
+    contexts[0].close()
+    wait_until(lambda: len(listening.connections) == 1)
+    contexts[2].connect(where)
+
+
+def test_two_that_come_at_once_do_not_both_take_the_last_place(make_context):
+    server = make_context()
+    listening = server.listen("localhost:0", max_connections=1)
+    contexts = [make_context() for _ in range(8)]
+
+    def try_to_connect(context):
+        with contextlib.suppress(ConnectFailed):
+            context.connect(f"localhost:{listening.port}")
+
+    threads = [threading.Thread(target=try_to_connect, args=[c]) for c in contexts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    wait_until(lambda: sum(context.connection_count for context in contexts) == 1)
+    assert len(listening.connections) == 1
+
+
+def test_no_room_for_nobody_is_an_error(make_context):
+    with pytest.raises(ArgumentError, match="at least 1"):
+        make_context().listen("localhost:0", max_connections=0)
+
+
+def test_a_listener_that_finds_no_thread_for_a_peer_goes_on(served, monkeypatch):
+    _, listening, join = served
+
+    class NoThread(threading.Thread):
+        def start(self):
+            raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(accepting.threading, "Thread", NoThread)
+        with knock(listening) as peer:
+            assert peer.recv(100) == b""
+    join()
+    wait_until(lambda: listening.connections)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_has_closed_copies_and_the_parent_goes_on(served):
+    server, listening, join = served
+
+    def look():
+        assert listening.closed
+        assert server.connection_count == 0
+        with Context() as own, own.listen("localhost:0") as fresh, Context() as other:
+            other.connect(f"localhost:{fresh.port}")
+
+    run_in_child(look)
+    context = join()
+    pub, sub = PubChannel(server, "news"), SubChannel(context, "news")
+    pub.send("after the fork")
+    assert sub.recv(PATIENCE) == "after the fork"
+
+
+def test_two_hundred_contexts_at_one_listener_each_sending(make_context):
+    server = make_context()
+    listening = server.listen("localhost:0")
+    sub = SubChannel(server, "news")
+    contexts = [make_context() for _ in range(200)]
+
+    def connect_and_send(part):
+        for number in part:
+            contexts[number].connect(f"localhost:{listening.port}", 10.0)
+            pub = PubChannel(contexts[number], "news")
+            for count in range(20):
+                pub.send(f"{number} {count}")
+
+    threads = [
+        threading.Thread(target=connect_and_send, args=[range(start, 200, 8)]) for start in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert len(listening.connections) == 200
+    received = [sub.recv(PATIENCE).split() for _ in range(200 * 20)]
+    for number in range(200):
+        assert [n for s, n in received if s == str(number)] == [str(n) for n in range(20)]
+
+
+# Sockets in the file system, and names in a process
+
+
+unix = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs sockets in files")
+
+
+@unix
+def test_the_file_goes_with_the_listener(make_context):
+    path = places.folder / "socket"
+    with make_context().listen(f"unix://{path}") as listening:
+        assert path.is_socket()
+        assert (listening.hostname, listening.port) == (str(path), 0)
+        assert str(path) in repr(listening)
+    assert not path.exists()
+
+
+@unix
+def test_the_file_goes_when_a_bound_connection_has_its_peer(make_context):
+    path = places.folder / "socket"
+    connection = make_context().bind(f"unix://{path}")
+    peer = make_context().connect(f"unix://{path}")
+    wait_until(lambda: connection.is_connected)
+    wait_until(lambda: not path.exists())
+    assert peer.hostname2 == connection.hostname1 == str(path)
+
+
+@unix
+def test_a_file_that_somebody_listens_at_is_taken(make_context):
+    path = places.folder / "socket"
+    make_context().listen(f"unix://{path}")
+    with pytest.raises(BindFailed, match="Could not bind"):
+        make_context().listen(f"unix://{path}", max_tries=5)
+    assert path.exists()
+
+
+@unix
+def test_a_file_that_is_no_socket_is_left_alone(make_context):
+    path = places.folder / "socket"
+    path.write_text("precious")
+    with pytest.raises(BindFailed):
+        make_context().listen(f"unix://{path}")
+    assert path.read_text() == "precious"
+
+
+@unix
+def test_a_socket_that_a_killed_program_left_is_replaced(make_context):
+    path = places.folder / "socket"
+    with socket.socket(socket.AF_UNIX) as left_over:
+        left_over.bind(str(path))
+    server, client = make_context(), make_context()
+    server.listen(f"unix://{path}")
+    client.connect(f"unix://{path}")
+
+
+@unix
+def test_a_file_that_was_replaced_meanwhile_stays(make_context):
+    path = places.folder / "socket"
+    listening = make_context().listen(f"unix://{path}")
+    path.unlink()
+    path.write_text("of somebody else")
+    listening.close()
+    assert path.exists()
+
+
+@unix
+def test_a_path_that_is_too_long_is_told(make_context):
+    with pytest.raises(BindFailed, match="Could not bind to unix:///"):
+        make_context().listen(f"unix:///{'x' * 200}")
+    with pytest.raises(ConnectFailed, match="Cannot connect to unix:///"):
+        make_context().connect(f"unix:///{'x' * 200}", 0.05)
+
+
+@unix
+def test_a_forked_child_leaves_the_file_of_its_parent(make_context):
+    path = places.folder / "socket"
+    server, client = make_context(), make_context()
+    server.listen(f"unix://{path}")
+    run_in_child(server.close)
+    client.connect(f"unix://{path}")
+
+
+def test_a_name_is_for_one_listener_and_free_again(make_context):
+    server = make_context()
+    with server.listen("memory://place"):
+        with pytest.raises(BindFailed):
+            server.listen("memory://place")
+        make_context().connect("memory://place")
+    with pytest.raises(ConnectFailed, match="Cannot connect to memory://place"):
+        make_context().connect("memory://place", 0.01)
+    server.bind("memory://place").close()
+    server.listen("memory://place")

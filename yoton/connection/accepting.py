@@ -1,0 +1,151 @@
+"""Letting peers in: each shakes hands in a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+from yoton.connection.handshake import NO_ROOM
+from yoton.connection.protocol import Event, Identity, Protocol, Role
+from yoton.connection.streams import ByteStream
+from yoton.connection.threaded import hang_up, shake_hands
+from yoton.connection.transports import StreamListener
+from yoton.exceptions import ConnectFailed, ConnectionClosed
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that a handshake may take. The peer answers within milliseconds if it is a yoton.
+HANDSHAKE_TIMEOUT = 2.0
+
+#: Seconds in which a peer that was refused can read why.
+_REFUSAL_TIMEOUT = 1.0
+
+#: Peers that may be shaking hands at once; each has a thread meanwhile. Whoever knocks beyond
+#: that pushes out the one that has waited longest.
+MAX_PENDING_HANDSHAKES = 256
+
+
+class Acceptor:
+    """Lets peers knock, and in when they have shaken hands.
+
+    Each peer that knocks has a thread for its handshake, so that one that says nothing keeps
+    nobody waiting.
+
+    Parameters
+    ----------
+    listener : StreamListener
+        Where they knock; closed in the end.
+    own_identity : callable
+        Gets what to tell a peer.
+    let_in : callable
+        Gets the stream, the protocol and the events of a peer that has shaken hands; returns
+        whether it takes it. Called in the thread of the handshake.
+    has_room : callable
+        Tells whether another peer would be let in; else it is told so at once.
+    is_for_one : bool
+        Whether to let only the first one in. The address is let go before that.
+    """
+
+    def __init__(
+        self,
+        listener: StreamListener,
+        own_identity: Callable[[], Identity],
+        let_in: Callable[[ByteStream, Protocol, Sequence[Event]], bool],
+        has_room: Callable[[], bool],
+        *,
+        is_for_one: bool,
+    ) -> None:
+        self._listener = listener
+        self._own_identity = own_identity
+        self._let_in = let_in
+        self._has_room = has_room
+        self._is_for_one = is_for_one
+        # Guards the flag and the streams, oldest first.
+        self._lock = threading.RLock()
+        self._is_over = False
+        self._knocking: list[ByteStream] = []
+        self._thread = threading.Thread(
+            target=self._accept, name=f"yoton-accept {listener.address[1]}", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin to let peers knock."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let the address go, and everybody who is still knocking."""
+        if self._claim_end():
+            self._let_address_go()
+
+    def abandon(self) -> None:
+        """Close this process's copy of the listener; for use in a forked child."""
+        self._lock = threading.RLock()
+        self._is_over = True
+        self._listener.abandon()
+
+    def _claim_end(self) -> bool:
+        with self._lock:
+            is_first, self._is_over = not self._is_over, True
+            return is_first
+
+    def _let_address_go(self) -> None:
+        self._listener.wake()
+        if self._thread.is_alive():
+            self._thread.join()
+        with self._lock:
+            left_over = list(self._knocking)
+        for stream in left_over:
+            stream.abort()
+
+    def _accept(self) -> None:
+        try:
+            while True:
+                self._admit(self._listener.accept())
+        except ConnectionClosed:
+            self._listener.close()
+
+    def _admit(self, stream: ByteStream) -> None:
+        with self._lock:
+            self._knocking.append(stream)
+            if len(self._knocking) > MAX_PENDING_HANDSHAKES:
+                self._knocking.pop(0).abort()
+        try:
+            threading.Thread(
+                target=self._receive, args=(stream,), name="yoton-handshake", daemon=True
+            ).start()
+        except RuntimeError as error:
+            # There can be no more threads now; those who knock later are to find a way in.
+            logger.error("No thread for another peer at %s: %s", self._listener.address, error)
+            self._forget(stream)
+            stream.close()
+
+    def _receive(self, stream: ByteStream) -> None:
+        protocol = Protocol(Role.BINDER, self._own_identity())
+        try:
+            if not self._has_room():
+                stream.write((NO_ROOM,), [])
+                raise ConnectFailed("There is no room for another peer.")
+            greeting = shake_hands(stream, protocol, HANDSHAKE_TIMEOUT)
+        except ConnectFailed as error:
+            self._forget(stream)
+            if not self._is_over:
+                logger.warning("Handshake failed: %s (from %s)", error, stream.peer_address)
+            hang_up(stream, _REFUSAL_TIMEOUT)
+            return
+        self._forget(stream)
+        if not self._may_come_in() or not self._let_in(stream, protocol, greeting):
+            stream.close()
+
+    def _may_come_in(self) -> bool:
+        if not self._is_for_one:
+            return not self._is_over
+        is_first = self._claim_end()
+        if is_first:
+            self._let_address_go()
+        return is_first
+
+    def _forget(self, stream: ByteStream) -> None:
+        with self._lock:
+            if stream in self._knocking:
+                self._knocking.remove(stream)

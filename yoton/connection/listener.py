@@ -1,0 +1,154 @@
+"""A place where any number of contexts may connect."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+
+from yoton.address import Address, format_place
+from yoton.connection.accepting import Acceptor
+from yoton.connection.base import Connection, Node
+from yoton.connection.joining import connection_class, listen
+from yoton.connection.protocol import Event, Protocol
+from yoton.connection.streams import ByteStream
+from yoton.events import Signal
+from yoton.exceptions import ArgumentError
+
+logger = logging.getLogger(__name__)
+
+#: Connections that a listener has at a time, unless the user says otherwise. Each has two
+#: threads and an open file, of which a process may have 1024 on many systems.
+DEFAULT_MAX_CONNECTIONS = 400
+
+
+class Listener:
+    """A place where any number of contexts may connect; made by `Context.listen`.
+
+    Each of them has a connection of its own, with the name of the listener. All methods may be
+    called from any thread. As a context manager it closes itself.
+
+    Parameters
+    ----------
+    context : Context
+        The context that they connect to.
+    address : Address
+        Where it listens.
+    max_tries : int
+        Number of ports to try, beginning with the given one.
+    name : str
+        Name for the listener and its connections.
+    max_connections : int
+        Connections that it has at most; whoever comes beyond that is sent away.
+
+    Raises
+    ------
+    BindFailed
+        None of the ports could be bound. An OSError.
+    """
+
+    def __init__(
+        self, context: Node, address: Address, max_tries: int, name: str, max_connections: int
+    ) -> None:
+        if max_connections < 1:
+            raise ArgumentError(f"max_connections is at least 1, not {max_connections}")
+        self._context = context
+        self._name = name
+        self._max_connections = max_connections
+        self._connection_class = connection_class(address)
+        self._connected_signal = Signal()
+        # Guards what follows.
+        self._lock = threading.RLock()
+        self._connections: tuple[Connection, ...] = ()
+        # Connections that are just about to be among them.
+        self._coming = 0
+        self._is_closed = False
+        listener = listen(address, max_tries)
+        self._host, self._port = listener.address
+        self._acceptor = Acceptor(
+            listener, context.own_identity, self._let_in, self._has_room, is_for_one=False
+        )
+        logger.log(context.log_level, "%r listens", self)
+        self._acceptor.start()
+
+    def __repr__(self) -> str:
+        state = "closed " if self._is_closed else ""
+        place = format_place(self._host, self._port)
+        return (
+            f"<{state}Listener {self._name!r} at {place} with {len(self.connections)} connections>"
+        )
+
+    def __enter__(self) -> Listener:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def name(self) -> str:
+        """The name of the listener and of its connections."""
+        return self._name
+
+    @property
+    def hostname(self) -> str:
+        """The host at which it listens, as a numeric address; or the path, or the name."""
+        return self._host
+
+    @property
+    def port(self) -> int:
+        """The port at which it listens: the one to connect to. 0 if there are no ports."""
+        return self._port
+
+    @property
+    def connections(self) -> tuple[Connection, ...]:
+        """The connections that were made here and have a peer."""
+        return tuple(c for c in self._connections if c.is_connected)
+
+    @property
+    def max_connections(self) -> int:
+        """The number of connections that it has at most."""
+        return self._max_connections
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is closed."""
+        return self._is_closed
+
+    @property
+    def connected(self) -> Signal:
+        """Signal that a context has connected; handlers get the connection."""
+        return self._connected_signal
+
+    def close(self) -> None:
+        """Listen no longer; the connections that were made here stay."""
+        with self._lock:
+            self._is_closed = True
+        self._acceptor.stop()
+
+    def abandon(self) -> None:
+        """Be closed in a forked child; the parent's listener stays as it is."""
+        self._lock = threading.RLock()
+        self._connections = ()
+        self._is_closed = True
+        self._acceptor.abandon()
+
+    def _let_in(self, stream: ByteStream, protocol: Protocol, greeting: Sequence[Event]) -> bool:
+        with self._lock:
+            if self._is_closed or not self._has_room():
+                return False
+            self._coming += 1
+        connection = self._connection_class(self._context, self._name)
+        try:
+            connection.run(stream, protocol, greeting)
+        finally:
+            with self._lock:
+                self._coming -= 1
+                self._connections = (*self._living(), connection)
+        self._connected_signal.emit(connection)
+        return True
+
+    def _has_room(self) -> bool:
+        return len(self._living()) + self._coming < self._max_connections
+
+    def _living(self) -> tuple[Connection, ...]:
+        return tuple(c for c in self._connections if c.is_alive)
