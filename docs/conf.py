@@ -34,6 +34,7 @@ BETWEEN_ROOMS = [
         "act_leading",
         "connection_made",
         "contexts_gone",
+        "messages_lost",
     ),
     # of the context, for channels
     *(
@@ -48,13 +49,14 @@ BETWEEN_ROOMS = [
     # of the context, for connections
     *("own_identity", "new_outbox", "log_level", "act"),
     *("connection_opened", "connection_closing", "connection_ended"),
+    *("connection_resumed", "join_network", "line_closing"),
     # of connections, for the context
     *("peer", "is_congested", "enqueue", "kick", "tell", "wait_for_room"),
-    *("begin_close", "await_end", "abandon"),
+    *("begin_close", "await_end", "abandon", "give_up", "renew_outbox", "tell_gap"),
     # of connections, for those who let peers in
-    "run",
+    *("run", "resume", "expect_back", "has_session_with"),
     # of connections, for the link
-    *("heard", "silence_changed", "link_closing", "link_ended"),
+    *("heard", "silence_changed", "link_closing", "link_ended", "link_lost", "gap_found"),
 ]
 
 autodoc_member_order = "bysource"

@@ -34,6 +34,7 @@ from yoton.connection import (
     Connection,
     Listener,
     MemoryConnection,
+    ReconnectPolicy,
     TcpConnection,
     UnixConnection,
 )
@@ -105,6 +106,7 @@ __all__ = [
     "Package",
     "PackageTooLarge",
     "PubChannel",
+    "ReconnectPolicy",
     "RemoteProtocolError",
     "RepChannel",
     "ReqChannel",

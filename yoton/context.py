@@ -26,12 +26,23 @@ from yoton.connection.joining import connection_class
 from yoton.connection.listener import DEFAULT_MAX_CONNECTIONS, Listener
 from yoton.connection.outbox import Outbox
 from yoton.connection.protocol import OTHER_END_CLOSED, Identity, contexts_gone_package
+from yoton.connection.reconnecting import ReconnectPolicy
+from yoton.connection.returning import SESSION_LIFETIME
 from yoton.events.scheduler import scheduler
 from yoton.exceptions import ArgumentError, FlushTimeout, PackageTooLarge, SlotError
 from yoton.interest import Interest, Notice, Tell
 from yoton.message_types import MSGPACK_AVAILABLE
 from yoton.numbering import Numbering
-from yoton.package import SLOT_CONTEXT, UID, Envelope, Package, slot_number
+from yoton.package import (
+    BEGINNING,
+    EVERYONE,
+    SLOT_CONTEXT,
+    UID,
+    Envelope,
+    Gap,
+    Package,
+    slot_number,
+)
 from yoton.queues import Overflow
 from yoton.routing import DROP, Router
 from yoton.waiting import WaitPoint
@@ -86,6 +97,9 @@ class Receiver(Protocol):
 
     def contexts_gone(self, ids: set[int]) -> None:
         """Some contexts can no longer be reached."""
+
+    def messages_lost(self, count: int) -> None:
+        """So many messages were sent to it that will not come."""
 
     def close(self) -> None:
         """Stop sending and receiving."""
@@ -260,6 +274,7 @@ class Context:
         name: str = "",
         *,
         max_connections: int = DEFAULT_MAX_CONNECTIONS,
+        session_lifetime: float = SESSION_LIFETIME,
     ) -> Listener:
         """Let any number of other contexts connect; does not block.
 
@@ -274,6 +289,9 @@ class Context:
             Name for the listener and its connections.
         max_connections : int
             Connections that it has at most at a time; who comes beyond that is sent away.
+        session_lifetime : float
+            Seconds for which a context that connects with `reconnect`, and has lost its line,
+            can come back and go on as if nothing had happened.
 
         Returns
         -------
@@ -287,12 +305,21 @@ class Context:
         BindFailed
             None of the ports could be bound. An OSError.
         """
-        listener = Listener(self, parse_address(address), max_tries, name, max_connections)
+        listener = Listener(
+            self, parse_address(address), max_tries, name, max_connections, session_lifetime
+        )
         with self._lock:
             self._listeners = (*(each for each in self._listeners if not each.closed), listener)
         return listener
 
-    def connect(self, address: str, timeout: float = 1.0, name: str = "") -> Connection:
+    def connect(
+        self,
+        address: str,
+        timeout: float = 1.0,
+        name: str = "",
+        *,
+        reconnect: bool | ReconnectPolicy = False,
+    ) -> Connection:
         """Connect to a context that is bound or listens; blocks until that is done.
 
         Parameters
@@ -304,25 +331,25 @@ class Context:
             Seconds in which somebody has to listen there. The handshake may take two more.
         name : str
             Name for the connection.
+        reconnect : bool or ReconnectPolicy
+            Whether to connect again, as often as it takes, when the line or the peer goes away;
+            and how. What is sent meanwhile waits. If the peer listens, what was on its way is
+            sent again, and arrives once.
 
         Raises
         ------
         AddressError
             The address has another form. A ValueError.
+        ArgumentError
+            The policy has values that it cannot have. A ValueError.
         ConnectFailed
             Nobody listened there, or it was no yoton. An OSError.
         """
         where = parse_address(address)
         connection = connection_class(where)(self, name)
-        connection._connect(where, timeout)
-        if connection.peer is not None and connection.peer.tells_interest:
-            # What is sent from now on comes here, from wherever it is sent.
-            self._await_confirmation(self._ask_for(self._interest.want_all, connection))
-        self.send_package(Envelope(SLOT_CONTEXT), _NEW_CONNECTION)
-        if connection.peer is not None and connection.peer.is_extended:
-            # The one that connects asks the others for their states. It tells its own as well,
-            # where repeating it does no harm.
-            self._tell_receivers_of_connection()
+        policy = ReconnectPolicy() if reconnect is True else reconnect or None
+        connection._connect(where, timeout, policy)
+        self.join_network(connection)
         return connection
 
     def flush(self, timeout: float = 5.0) -> None:
@@ -564,6 +591,42 @@ class Context:
             is_declining = self._interest.is_declining
         if is_declining:
             self._ask_for(self._interest.want_all)
+
+    def join_network(self, connection: Connection) -> None:
+        """Tell those behind a new connection that this context has come; may wait a second."""
+        if connection.peer is not None and connection.peer.tells_interest:
+            # What is sent from now on comes here, from wherever it is sent.
+            self._await_confirmation(self._ask_for(self._interest.want_all, connection))
+        self.send_package(Envelope(SLOT_CONTEXT), _NEW_CONNECTION)
+        if connection.peer is not None and connection.peer.is_extended:
+            # The one that connects asks the others for their states. It tells its own as well,
+            # where repeating it does no harm.
+            self._tell_receivers_of_connection()
+
+    def connection_resumed(self, connection: Connection, peer: Identity) -> None:
+        """Take note that a connection goes on over another line."""
+        with self._lock:
+            # Both ends forget what they had declined: what they said of that may be lost.
+            told = self._forget_interest(connection)
+        _kick_all(told)
+        self.connection_made(connection, peer)
+
+    def gap_found(self, gap: Gap, connection: Connection) -> None:
+        """Tell channels here, and contexts behind other connections, what they will not get."""
+        passed_on = [loss for loss in gap.losses if loss.dest_id != self._id]
+        for other in self._connections:
+            if other is not connection and other.peer is not None and other.peer.is_extended:
+                other.tell_gap(Gap(BEGINNING, passed_on))
+                other.kick()
+        for slot, dest_id, messages in gap.losses:
+            _, receiver = self._receiving_slots.get(slot, ("", None))
+            if receiver is not None and dest_id in (EVERYONE, self._id):
+                receiver.messages_lost(messages)
+
+    def line_closing(self, connection: Connection) -> None:
+        """Have the connection keep what is sent from now on, for another line."""
+        with self._lock:
+            connection.renew_outbox()
 
     def connection_closing(self, connection: Connection) -> None:
         """Send nothing more by this connection."""

@@ -6,7 +6,7 @@ import itertools
 import random
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from yoton.hashing import text_hash
 
@@ -19,6 +19,11 @@ FIRST_CHANNEL_SLOT = 8
 
 #: A dest id of 0 means every context.
 EVERYONE = 0
+
+#: Source id and source seq of a package.
+Place: TypeAlias = "tuple[int, int]"
+#: ... before any package.
+BEGINNING: Place = (0, 0)
 
 _UINT64 = 2**64
 _UINT32 = 2**32
@@ -99,6 +104,44 @@ class Envelope(NamedTuple):
     slot: int
     dest_id: int = EVERYONE
     is_msgpack: bool = False
+
+
+class Loss(NamedTuple):
+    """Messages that will not arrive.
+
+    Parameters
+    ----------
+    slot : int
+        Number of their slot.
+    dest_id : int
+        The context that they were for, or `EVERYONE`.
+    messages : int
+        How many they are.
+    """
+
+    slot: int
+    dest_id: int
+    messages: int
+
+
+class Gap(NamedTuple):
+    """What is missing in what one end of a connection gets.
+
+    Parameters
+    ----------
+    place : tuple of int
+        The last package that is missing; `BEGINNING` if it was lost elsewhere.
+    losses : sequence of Loss
+        What was in it, and in those before it.
+    """
+
+    place: Place
+    losses: Sequence[Loss]
+
+    @property
+    def messages(self) -> int:
+        """The number of messages."""
+        return sum(loss.messages for loss in self.losses)
 
 
 class Package:

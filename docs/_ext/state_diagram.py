@@ -23,7 +23,8 @@ _LABEL_WIDTH = 22  # characters
 PLACES = {
     State.HANDSHAKE: Point(215, 40),
     State.HELLO: Point(545, 40),
-    State.OPEN: Point(380, 230),
+    State.RESUMING: Point(554, 230),
+    State.OPEN: Point(206, 230),
     State.CLOSING: Point(206, 420),
     State.PEER_CLOSING: Point(554, 420),
     State.CLOSED: Point(380, 640),
@@ -33,6 +34,7 @@ PLACES = {
 BENDS = {
     (State.HANDSHAKE, State.CLOSED): [Point(66, 40), Point(66, 640)],
     (State.HELLO, State.CLOSED): [Point(694, 40), Point(694, 640)],
+    (State.RESUMING, State.CLOSED): [Point(680, 230), Point(680, 640)],
 }
 
 #: What nobody wishes for. Arrows for nothing else are faint.

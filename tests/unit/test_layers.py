@@ -18,6 +18,7 @@ queues routing interest numbering tagged packed client_loop
 message_types clientserver
 
 connection.framing connection.handshake connection.heartbeat connection.streams connection.outbox
+connection.session connection.reconnecting
 connection.protocol connection.memory connection.spin
 connection.reader connection.writer connection.transports
 connection.threaded
@@ -30,7 +31,7 @@ events.signals
 events.timers
 events
 
-burst connection.base
+burst connection.base connection.returning
 connection.joining
 connection.listener
 connection

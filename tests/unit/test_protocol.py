@@ -28,10 +28,14 @@ from yoton.connection.framing import (
     encode_package,
 )
 from yoton.connection.protocol import (
+    BEFORE_OPEN,
     MAX_GONE_SIZE,
     MAX_HELLO_SIZE,
+    MAX_LOSSES,
+    MAX_TOKEN_LENGTH,
     OTHER_END_DROPPED,
     TRANSITIONS,
+    Acknowledged,
     BeatsWanted,
     Connected,
     ContextsGone,
@@ -42,15 +46,19 @@ from yoton.connection.protocol import (
     PackagesReceived,
     PeerClosed,
     Protocol,
+    Resumed,
     Role,
     State,
     contexts_gone_package,
+    encode_acknowledgement,
+    encode_gap,
     encode_notice,
+    encode_resume,
 )
 from yoton.exceptions import LocalUsageError, RemoteProtocolError
 from yoton.interest import Confirm, Decline, Notice, Want
 from yoton.message_types import OBJECT
-from yoton.package import EVERYONE, SLOT_LINK, Bundle, Package
+from yoton.package import EVERYONE, SLOT_LINK, Bundle, Gap, Loss, Package
 
 OWN = Identity(0x0123456789ABCDEF, 4711, name="tested", max_data_size=10**6)
 OWN_LINE = b"YOTON!0123456789abcdef.+4711\r\n"
@@ -146,8 +154,14 @@ def closed(is_extended: bool) -> Protocol:
 
 
 def waiting_for_hello(is_extended: bool) -> Protocol:
-    protocol = new_protocol()
+    protocol = Protocol(Role.CONNECTOR, OWN._replace(session="token", received=(3, 4)))
     protocol.receive_data(PEER_LINE)
+    return protocol
+
+
+def resuming(is_extended: bool) -> Protocol:
+    protocol = waiting_for_hello(is_extended)
+    protocol.receive_data(hello(sessions=True))
     return protocol
 
 
@@ -155,6 +169,7 @@ def waiting_for_hello(is_extended: bool) -> Protocol:
 WAYS: dict[State, Callable[[bool], Protocol]] = {
     State.HANDSHAKE: lambda is_extended: new_protocol(),
     State.HELLO: waiting_for_hello,
+    State.RESUMING: resuming,
     State.OPEN: lambda is_extended: open_protocol(is_extended=is_extended),
     State.CLOSING: closing,
     State.PEER_CLOSING: peer_closing,
@@ -167,10 +182,15 @@ GIVE: dict[Input, Callable[[Protocol], list[Event]]] = {
     Input.PLAIN_LINE: lambda protocol: protocol.receive_data(LINE_OF_Y + BEAT[:26]),
     Input.EXTENDED_LINE: lambda protocol: protocol.receive_data(PEER_LINE + hello()[:26]),
     Input.HELLO: lambda protocol: protocol.receive_data(hello()),
+    Input.HELLO_OF_KEEPER: lambda protocol: protocol.receive_data(hello(sessions=True)),
+    Input.RESUME: lambda protocol: protocol.receive_data(encode_resume(True, (5, 6))),
     Input.CLOSE_RECEIVED: lambda protocol: protocol.receive_data(CLOSE),
     Input.END_OF_STREAM: lambda protocol: protocol.receive_eof(),
     Input.VIOLATION: lambda protocol: protocol.receive_data(bytes(56)),
 }
+
+#: What only an extended peer says.
+OF_THE_BEGINNING = (Input.HELLO, Input.HELLO_OF_KEEPER, Input.RESUME)
 
 IN_TABLE = [(state, what) for state, row in TRANSITIONS.items() for what in row]
 NOT_IN_TABLE = [
@@ -210,8 +230,8 @@ def test_what_is_not_in_the_table_is_refused_or_ignored(
     elif state in (State.PEER_CLOSING, State.CLOSED):
         assert GIVE[what](protocol) == []
         assert protocol.state is state
-    elif what is Input.HELLO and state is not State.HANDSHAKE:
-        # A second hello says nothing; a plain peer means something of its own by it.
+    elif what in OF_THE_BEGINNING and state not in BEFORE_OPEN:
+        # Said too late, it says nothing; a plain peer means something of its own by it.
         events = GIVE[what](protocol)
         assert events == ([] if is_extended else [PackagesReceived(packages_in(events))])
         assert protocol.state is state
@@ -784,3 +804,96 @@ def test_a_bundle_comes_by_itself() -> None:
 def test_an_extended_end_can_ask_for_beats() -> None:
     watching, watched = open_protocol(), open_protocol(is_extended=True)
     assert watched.receive_data(watching.send_watch()) == [BeatsWanted()]
+
+
+# Sessions
+
+receiving = pytest.mark.parametrize("receive", [Protocol.receive_data, receive_byte_by_byte])
+
+
+def test_the_hello_of_a_connecting_end_names_its_session() -> None:
+    own = OWN._replace(session="token", received=(2**64 - 1, 7), keeps_sessions=True)
+    protocol = Protocol(Role.CONNECTOR, own)
+    protocol.receive_data(PEER_LINE)
+    peer = Protocol(Role.BINDER, PEER)
+    [event] = peer.receive_data(protocol.data_to_send())
+    assert isinstance(event, Connected)
+    assert event.peer == own._replace(name=event.peer.name)
+    assert event.peer.has_session
+    assert not PEER.has_session
+
+
+@receiving
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_session_goes_on_before_any_package(
+    receive: Callable[[Protocol, bytes], list[Event]], is_known: bool
+) -> None:
+    protocol = resuming(True)
+    package = Package(b"x", 8, PEER.id, 1)
+    data = encode_resume(is_known, (2**64 - 1, 9)) + b"".join(encode_package(package))
+    assert receive(protocol, data) == [
+        Connected(PEER._replace(keeps_sessions=True)),
+        Resumed(is_known, (2**64 - 1, 9)),
+        PackagesReceived([package]),
+    ]
+
+
+def test_without_a_session_nothing_is_waited_for() -> None:
+    protocol = new_protocol()
+    protocol.receive_data(PEER_LINE + hello(sessions=True))
+    assert protocol.state is State.OPEN
+
+
+@pytest.mark.parametrize("data", [b"x", b"\x01" * 7, b"\x01" * 23])
+def test_a_session_that_goes_on_by_halves_fails(data: bytes) -> None:
+    package = Package(data, SLOT_LINK, 0, 8)
+    events = resuming(True).receive_data(b"".join(encode_package(package)))
+    assert failure(events).reason == HANDSHAKE_FAILED
+
+
+def test_a_stream_that_ends_before_the_session_goes_on_fails_the_handshake() -> None:
+    assert resuming(True).receive_eof() == [Failed(HANDSHAKE_FAILED)]
+
+
+def test_a_large_package_before_the_session_goes_on_is_refused_at_once() -> None:
+    header = b"".join(encode_package(Package(bytes(MAX_HELLO_SIZE + 1), 8, 1, 1)))[:56]
+    assert failure(resuming(True).receive_data(header)).reason == HANDSHAKE_FAILED
+
+
+@pytest.mark.parametrize("received", ["", "1", "1.", "x.y", 7, "1.2.3"])
+def test_a_place_that_is_none_fails_the_handshake(received: object) -> None:
+    protocol = new_protocol(Role.BINDER)
+    events = protocol.receive_data(PEER_LINE + hello(session="token", received=received))
+    assert failure(events).reason == HANDSHAKE_FAILED
+
+
+def test_a_token_is_bounded() -> None:
+    protocol = new_protocol(Role.BINDER)
+    [event] = protocol.receive_data(PEER_LINE + hello(session="x" * 1000))
+    assert isinstance(event, Connected)
+    assert event.peer.session == "x" * MAX_TOKEN_LENGTH
+
+
+@receiving
+def test_what_has_come_and_what_will_not_is_told(
+    receive: Callable[[Protocol, bytes], list[Event]],
+) -> None:
+    gap = Gap((2**64 - 1, 8), [Loss(slot, EVERYONE, slot + 1) for slot in range(100)])
+    data = encode_acknowledgement((2**64 - 1, 3)) + encode_gap(gap)
+    assert receive(open_protocol(is_extended=True), data) == [Acknowledged((2**64 - 1, 3)), gap]
+
+
+def test_a_gap_in_many_slots_is_told_in_one_package_that_any_peer_takes() -> None:
+    losses = [Loss(slot, EVERYONE, 2) for slot in range(8, MAX_LOSSES + 18)]
+    protocol = Protocol(Role.CONNECTOR, OWN._replace(max_data_size=1))
+    protocol.receive_data(PEER_LINE + hello())
+    [gap] = protocol.receive_data(encode_gap(Gap((1, 2), losses)))
+    assert gap == Gap((1, 2), [*losses[:MAX_LOSSES], Loss(0, EVERYONE, 20)])
+    assert isinstance(gap, Gap)
+    assert gap.messages == 2 * len(losses)
+
+
+@pytest.mark.parametrize("kind", [9, 10])
+def test_what_is_told_by_halves_says_nothing(kind: int) -> None:
+    data = b"".join(encode_package(Package(b"\x01" * 15, SLOT_LINK, 0, kind)))
+    assert open_protocol(is_extended=True).receive_data(data) == []

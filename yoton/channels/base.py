@@ -67,6 +67,7 @@ class BaseChannel:
         self._is_closed = False
         self._has_told_of_drops = False
         self._received = Signal()
+        self._gap = Signal()
         # Guards the flag that an emission of received is in the event queue.
         self._announcement_lock = threading.RLock()
         self._is_announced = False
@@ -126,6 +127,15 @@ class BaseChannel:
         Several messages may make one emission, and they may be received before it is handled.
         """
         return self._received
+
+    @property
+    def gap(self) -> Signal:
+        """Signal that messages will not arrive; handlers get the channel and their number.
+
+        A line on the way was lost for so long that the sender could not keep all of them, or
+        this process follows one that they were sent to.
+        """
+        return self._gap
 
     @property
     def slot_outgoing(self) -> str:
@@ -240,3 +250,7 @@ class BaseChannel:
 
     def contexts_gone(self, ids: set[int]) -> None:
         """Nothing to do for most channels."""
+
+    def messages_lost(self, count: int) -> None:
+        """Tell the user."""
+        self._gap.emit(self, count)

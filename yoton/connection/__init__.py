@@ -4,6 +4,7 @@ from yoton.connection.base import Connection
 from yoton.connection.joining import MemoryConnection, TcpConnection, UnixConnection
 from yoton.connection.listener import Listener
 from yoton.connection.memory import MemoryStream, memory_stream_pair
+from yoton.connection.reconnecting import ReconnectPolicy
 from yoton.connection.streams import ByteStream
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Listener",
     "MemoryConnection",
     "MemoryStream",
+    "ReconnectPolicy",
     "TcpConnection",
     "UnixConnection",
     "memory_stream_pair",

@@ -14,12 +14,13 @@ from yoton.clock import Deadline
 from yoton.connection.heartbeat import MIN_SILENCE_TIMEOUT
 from yoton.connection.outbox import Outbox
 from yoton.connection.protocol import Event, Identity, Protocol
+from yoton.connection.session import Session
 from yoton.connection.streams import ByteStream
 from yoton.connection.threaded import CLOSE_TIMEOUT, ThreadedLink
 from yoton.events import Signal
 from yoton.exceptions import ArgumentError, ConnectionClosed, FlushTimeout
 from yoton.interest import Notice
-from yoton.package import Package
+from yoton.package import BEGINNING, Gap, Package, Place
 from yoton.waiting import WaitPoint
 
 logger = logging.getLogger(__name__)
@@ -66,11 +67,23 @@ class Node(Interface):
     def act(self, connection: Connection) -> None:
         """Act on all that was noted."""
 
+    def connection_resumed(self, connection: Connection, peer: Identity) -> None:
+        """Take note that a connection goes on over another line, to the same peer or another."""
+
+    def join_network(self, connection: Connection) -> None:
+        """Tell the network of the peer that this context has come into it; may wait a second."""
+
+    def gap_found(self, gap: Gap, connection: Connection) -> None:
+        """Tell those concerned of messages that will not come."""
+
     def contexts_gone(self, ids: Sequence[int], connection: Connection) -> None:
         """Take note that some contexts can no longer be reached by way of the peer."""
 
     def heard(self, notice: Notice, connection: Connection) -> None:
         """Take note of what is wanted behind a connection, or not."""
+
+    def line_closing(self, connection: Connection) -> None:
+        """Have the connection keep what the context sends from now on, for another line."""
 
     def connection_closing(self, connection: Connection) -> None:
         """Have the context send nothing more by this connection."""
@@ -85,6 +98,7 @@ class Status(enum.Enum):
     NEW = "new"
     WAITING = "waiting"
     CONNECTED = "connected"
+    RECONNECTING = "reconnecting"
     CLOSING = "closing"
     CLOSED = "closed"
 
@@ -108,6 +122,9 @@ class Connection:
         self.name = name
         self._closed_signal = Signal()
         self._timedout_signal = Signal()
+        self._reconnecting_signal = Signal()
+        self._reconnected_signal = Signal()
+        self._gap_signal = Signal()
         self._timeout = MIN_SILENCE_TIMEOUT
         # Whether the user cares for the peer's silence. Otherwise beats would only cost time.
         self._is_watching = False
@@ -116,6 +133,12 @@ class Connection:
         self._lock = threading.RLock()
         self._status = Status.NEW
         self._link: ThreadedLink | None = None
+        # What outlives the link, if its line is lost; set before the link runs.
+        self._session: Session | None = None
+        # Whether it is to come back by itself, whatever the peer does.
+        self._comes_back = False
+        # Why it is to be closed, as soon as somebody has asked for it.
+        self._close_reason: str | None = None
         self._peer: Identity | None = None
         self._local_address = ("", 0)
         self._peer_address = ("", 0)
@@ -191,13 +214,18 @@ class Connection:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it is waiting or connected, and not about to close."""
-        return self._status in (Status.WAITING, Status.CONNECTED)
+        """Whether it is waiting, connected or reconnecting, and not about to close."""
+        return self._status in (Status.WAITING, Status.CONNECTED, Status.RECONNECTING)
 
     @property
     def is_connected(self) -> bool:
         """Whether there is a peer."""
         return self._status is Status.CONNECTED
+
+    @property
+    def is_reconnecting(self) -> bool:
+        """Whether its line was lost, and it may come back over another one."""
+        return self._status is Status.RECONNECTING
 
     @property
     def is_waiting(self) -> bool:
@@ -213,6 +241,32 @@ class Connection:
     def closed(self) -> Signal:
         """Signal for the end; handlers get the connection and the reason, a str."""
         return self._closed_signal
+
+    @property
+    def reconnecting(self) -> Signal:
+        """Signal that the line was lost; handlers get the connection and the reason, a str.
+
+        What is sent meanwhile waits.
+        """
+        return self._reconnecting_signal
+
+    @property
+    def reconnected(self) -> Signal:
+        """Signal that there is a line again; handlers get the connection and a bool.
+
+        True: it goes on as if nothing had happened. False: the peer is another process, or has
+        given up waiting. What the one before had sent and did not arrive is lost.
+        """
+        return self._reconnected_signal
+
+    @property
+    def gap(self) -> Signal:
+        """Signal that messages will not arrive; handlers get the connection and their number.
+
+        The line was lost, and the peer had sent more meanwhile than it keeps; or this process
+        follows one to which they were sent. See `yoton.BaseChannel.gap`.
+        """
+        return self._gap_signal
 
     @property
     def timedout(self) -> Signal:
@@ -267,7 +321,9 @@ class Connection:
         self._context.flush_burst()
         if self._status is Status.WAITING and not self._outbox.packages:
             return
-        self._status_changed.wait_for(lambda: self._status is not Status.WAITING, deadline)
+        self._status_changed.wait_for(
+            lambda: self._status not in (Status.WAITING, Status.RECONNECTING), deadline
+        )
         link = self._link
         if link is not None and link.flush(deadline):
             return
@@ -298,7 +354,9 @@ class Connection:
             What the handlers of `closed` get at this end.
         """
         reason = reason or CLOSED_ON_PROBLEM
-        link = self._link
+        with self._lock:
+            self._close_reason = self._close_reason or reason
+            link = self._link
         if link is not None:
             link.abort(reason)
         else:
@@ -314,8 +372,11 @@ class Connection:
 
     @property
     def is_congested(self) -> bool:
-        """Whether so much waits to be sent that senders should wait as well."""
-        return self._outbox.is_congested and self._status is not Status.WAITING
+        """Whether so much waits to be sent that senders should wait as well.
+
+        Not while there is no line: nobody knows for how long.
+        """
+        return self._outbox.is_congested and self._link is not None
 
     def enqueue(self, package: Package) -> None:
         """Put a package into the outbox; never blocks, `kick` follows.
@@ -342,6 +403,12 @@ class Connection:
         if link is not None:
             link.tell(notice)
 
+    def tell_gap(self, gap: Gap) -> None:
+        """Tell the peer what it will not get; never blocks, `kick` follows."""
+        link = self._link
+        if link is not None and gap.losses:
+            link.tell_gap(gap)
+
     def lead(self, is_satisfied: Callable[[], object], deadline: Deadline) -> None:
         """Read in this thread while it waits for something, see `Reader.lead`."""
         link = self._link
@@ -358,6 +425,7 @@ class Connection:
         with self._lock:
             link = self._link
             was_waiting = self._status is Status.WAITING
+            self._close_reason = self._close_reason or reason
             if was_waiting:
                 self._status = Status.CLOSING
         if link is not None:
@@ -365,6 +433,19 @@ class Connection:
         elif was_waiting:
             self._stop_waiting()
             self.link_ended(reason)
+        else:
+            self.give_up(reason)
+
+    def give_up(self, reason: str) -> None:
+        """End for good if there is no line; never blocks."""
+        with self._lock:
+            is_first = self._status is Status.RECONNECTING
+            if is_first:
+                self._status_changed.wake_all()
+                self._status = Status.CLOSING
+                self._close_reason = self._close_reason or reason
+        if is_first:
+            self._end_without_line(reason)
 
     def await_end(self, deadline: Deadline) -> None:
         """Wait until the connection has ended, at most until the deadline."""
@@ -396,21 +477,22 @@ class Connection:
             self._local_address = local_address
         self._context.connection_opened(self)
 
+    def _line_lost(self) -> None:
+        """Get another line, in another thread, or wait for one."""
+        raise NotImplementedError
+
+    def _stop_coming_back(self) -> None:
+        """Let that be."""
+        raise NotImplementedError
+
     def run(self, stream: ByteStream, protocol: Protocol, greeting: Sequence[Event]) -> bool:
         """Become a connected connection; False if it was closed meanwhile."""
-        link = ThreadedLink(stream, protocol, greeting, self._outbox, self, self._label(stream))
-        with self._lock:
-            if self._status not in (Status.NEW, Status.WAITING):
-                return False
-            self._status_changed.wake_all()
-            is_new = self._status is Status.NEW
-            self._status = Status.CONNECTED
-            self._link = link
-            self._peer = link.peer
-            self._local_address = stream.local_address
-            self._peer_address = stream.peer_address
+        link = self._new_link(stream, protocol, greeting)
+        before = self._take_link(link, stream, (Status.NEW, Status.WAITING))
+        if before is None:
+            return False
         try:
-            if is_new:
+            if before is Status.NEW:
                 self._context.connection_opened(self)
             self._context.connection_made(self, link.peer)
         finally:
@@ -420,18 +502,87 @@ class Connection:
             link.watch()
         return True
 
-    def _label(self, stream: ByteStream) -> str:
-        return f"{self.name or 'connection'} to {format_place(*stream.peer_address)}"
+    def resume(
+        self, stream: ByteStream, protocol: Protocol, greeting: Sequence[Event], place: Place | None
+    ) -> bool:
+        """Go on over another line; False if it was closed meanwhile.
+
+        Parameters
+        ----------
+        place : tuple of int or None
+            The package that the peer got last. None: it knows nothing of what was before.
+        """
+        if place is None:
+            self._context.connection_ended(self)
+        packages, gap = self._what_is_behind(place)
+        link = self._new_link(stream, protocol, greeting, packages)
+        if self._take_link(link, stream, (Status.RECONNECTING,)) is None:
+            return False
+        if link.peer.is_extended:
+            self.tell_gap(gap)
+        self._context.connection_resumed(self, link.peer)
+        link.start()
+        if self._is_watching:
+            link.watch()
+        link.kick()
+        logger.log(self._context.log_level, "%r is back", self)
+        self._reconnected_signal.emit(self, place is not None)
+        return True
+
+    def _what_is_behind(self, place: Place | None) -> tuple[list[Package], Gap]:
+        """Get what to write again, and what is missing before that."""
+        if self._session is None:
+            return [], Gap(BEGINNING, [])
+        return ([], self._session.restart()) if place is None else self._session.resume(place)
+
+    def _new_link(
+        self,
+        stream: ByteStream,
+        protocol: Protocol,
+        greeting: Sequence[Event],
+        resent: Sequence[Package] = (),
+    ) -> ThreadedLink:
+        label = f"{self.name or 'connection'} to {format_place(*stream.peer_address)}"
+        return ThreadedLink(
+            stream, protocol, greeting, self._outbox, self, label, self._session, resent
+        )
+
+    def _take_link(
+        self, link: ThreadedLink, stream: ByteStream, expected: tuple[Status, ...]
+    ) -> Status | None:
+        """Be connected by a link; returns what it was before, None if that is none of these."""
+        with self._lock:
+            before = self._status
+            if before not in expected:
+                return None
+            self._status_changed.wake_all()
+            self._status = Status.CONNECTED
+            self._link = link
+            self._peer = link.peer
+            self._local_address = stream.local_address
+            self._peer_address = stream.peer_address
+            return before
 
     # What the link calls
 
     def deliver(self, packages: Sequence[Package]) -> None:
         """See `LinkOwner`."""
         self._context.deliver(packages, self)
+        if self._session is not None:
+            self._note_received(self._session, packages)
 
     def deliver_leading(self, packages: Sequence[Package]) -> bool:
         """See `LinkOwner`."""
-        return self._context.deliver_leading(packages, self)
+        is_done = self._context.deliver_leading(packages, self)
+        # Else the receive thread gets the packages once more.
+        if is_done and self._session is not None:
+            self._note_received(self._session, packages)
+        return is_done
+
+    def _note_received(self, session: Session, packages: Sequence[Package]) -> None:
+        link = self._link
+        if session.note_received(packages) and link is not None:
+            link.acknowledge(session.received)
 
     def act(self) -> None:
         """See `LinkOwner`."""
@@ -445,6 +596,11 @@ class Connection:
         """See `LinkOwner`."""
         self._context.heard(notice, self)
 
+    def gap_found(self, gap: Gap) -> None:
+        """See `LinkOwner`."""
+        self._gap_signal.emit(self, gap.messages)
+        self._context.gap_found(gap, self)
+
     def silence_changed(self, is_silent: bool) -> None:
         """See `LinkOwner`."""
         self._timedout_signal.emit(self, is_silent)
@@ -453,12 +609,32 @@ class Connection:
         """See `LinkOwner`."""
         self._context.flush_burst()
         with self._lock:
-            if self._status is Status.CONNECTED:  # it may have ended meanwhile
+            will_come_back = self._will_come_back
+            if self._status is Status.CONNECTED and not will_come_back:
                 self._status = Status.CLOSING
-        self._context.connection_closing(self)
+        if will_come_back:
+            self._context.line_closing(self)
+        else:
+            self._context.connection_closing(self)
+
+    def renew_outbox(self) -> None:
+        """Keep what is put from now on apart from what the link that ends has to write.
+
+        Called with the routing lock held.
+        """
+        self._outbox = self._context.new_outbox()
+
+    @property
+    def _will_come_back(self) -> bool:
+        return self._comes_back and self._close_reason is None
 
     def link_ended(self, reason: str) -> None:
         """See `LinkOwner`."""
+        if self._will_come_back:
+            self._session = Session()
+            self._context.connection_ended(self)
+            self.link_lost(reason)
+            return
         with self._lock:
             self._status_changed.wake_all()
             self._status = Status.CLOSED
@@ -467,6 +643,29 @@ class Connection:
         self._context.connection_ended(self)
         logger.log(self._context.log_level, "%r closed: %s", self, reason)
         self._closed_signal.emit(self, reason)
+
+    def link_lost(self, reason: str) -> None:
+        """See `LinkOwner`."""
+        with self._lock:
+            self._status_changed.wake_all()
+            self._link = None
+            close_reason = self._close_reason
+            if close_reason is None:
+                self._status = Status.RECONNECTING
+        if close_reason is not None:
+            self._end_without_line(close_reason)
+            return
+        logger.log(self._context.log_level, "%r lost its line: %s", self, reason)
+        self._reconnecting_signal.emit(self, reason)
+        self._line_lost()
+
+    def _end_without_line(self, reason: str) -> None:
+        self._stop_coming_back()
+        self._outbox.close()
+        lost = sum(package.count for package in self._outbox.take_all())
+        if lost:
+            logger.warning("%r: closed with %d messages not sent", self, lost)
+        self.link_ended(reason)
 
     def _tell_of_drop(self) -> None:
         # Once for each time that the queue is full: the log must not fill up as well.

@@ -5,19 +5,29 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Sequence
 
 from yoton.address import Address
 from yoton.clock import Deadline
 from yoton.connection import transports
 from yoton.connection.accepting import HANDSHAKE_TIMEOUT, Acceptor
 from yoton.connection.base import Connection, Status
-from yoton.connection.protocol import Protocol, Role
+from yoton.connection.protocol import Connected, Event, Identity, Protocol, Resumed, Role
+from yoton.connection.reconnecting import ReconnectPolicy
+from yoton.connection.returning import SESSION_LIFETIME, Expectation, ProcessWatch, Reconnector
+from yoton.connection.session import Session
 from yoton.connection.streams import ByteStream
-from yoton.connection.threaded import hang_up, shake_hands
+from yoton.connection.threaded import hang_up, peer_in, shake_hands
 from yoton.connection.transports import StreamListener
 from yoton.exceptions import ArgumentError, BindFailed, ConnectFailed
+from yoton.package import Place
 
 logger = logging.getLogger(__name__)
+
+#: Seconds that a try to connect again may take until there is a line.
+_RECONNECT_TIMEOUT = 3.0
+
+NOT_BACK = "The line was lost, and the peer did not come back."
 
 #: An address where nobody listens yet is tried so many times within the timeout.
 _CONNECT_TRIES = 100
@@ -27,6 +37,8 @@ class StreamConnection(Connection):
     """A connection between two contexts over a stream of bytes."""
 
     _acceptor: Acceptor | None = None
+    _returning: Reconnector | Expectation | None = None
+    _process: ProcessWatch | None = None
 
     def _bind(self, address: Address, max_tries: int) -> None:
         """Wait, in a thread, for a context to connect.
@@ -44,26 +56,131 @@ class StreamConnection(Connection):
         logger.log(self._context.log_level, "%r waits for a peer", self)
         self._acceptor.start()
 
-    def _connect(self, address: Address, timeout: float) -> None:
-        """Connect to a context that is bound.
+    def _connect(self, address: Address, timeout: float, policy: ReconnectPolicy | None) -> None:
+        """Connect to a context that is bound, or listens.
 
         Raises
         ------
         ConnectFailed
             Nobody listened there within timeout seconds, or the handshake was refused.
         """
+        if policy is not None:
+            policy.check()
+            self._session = Session()
+            self._returning = Reconnector(
+                policy,
+                lambda: self._reconnect(address),
+                self._tried_in_vain,
+                self.give_up,
+                str(address),
+            )
+            self._comes_back = True
         stream = _reach(address, timeout)
-        protocol = Protocol(Role.CONNECTOR, self._context.own_identity())
+        protocol, greeting = self._shake_hands(stream)
+        self.run(stream, protocol, greeting)
+        logger.log(self._context.log_level, "%r made", self)
+
+    def _shake_hands(self, stream: ByteStream) -> tuple[Protocol, list[Event]]:
+        """Get a protocol past its handshake, and its events."""
+        own = self._context.own_identity()
+        if self._session is not None:
+            own = own._replace(session=self._session.token, received=self._session.received)
+        protocol = Protocol(Role.CONNECTOR, own)
         try:
-            greeting = shake_hands(stream, protocol, HANDSHAKE_TIMEOUT)
+            return protocol, shake_hands(stream, protocol, HANDSHAKE_TIMEOUT)
         except ConnectFailed as error:
             hang_up(stream, 0.0)
             raise ConnectFailed(f"Could not connect: {error}") from error
         except BaseException:
             stream.close()
             raise
-        self.run(stream, protocol, greeting)
-        logger.log(self._context.log_level, "%r made", self)
+
+    def _reconnect(self, address: Address) -> None:
+        """Connect again to where it was connected."""
+        try:
+            stream = transports.connect(address, _RECONNECT_TIMEOUT)
+        except OSError as error:
+            raise ConnectFailed(f"Cannot connect to {_place(address)}: {error}") from error
+        protocol, greeting = self._shake_hands(stream)
+        place = self._place_to_resume(greeting)
+        if not self.resume(stream, protocol, greeting, place):
+            stream.close()  # closed meanwhile
+        elif place is None:
+            self._context.join_network(self)
+
+    def _place_to_resume(self, greeting: Sequence[Event]) -> Place | None:
+        """Get what the peer got last, None if it is another one, or has forgotten."""
+        for event in greeting:
+            if isinstance(event, Connected) and event.peer.id != self.id2:
+                return None
+            if isinstance(event, Resumed):
+                return event.received if event.is_known else None
+        return None
+
+    def _tried_in_vain(self, absence: float) -> None:
+        """Do not let those wait for ever who wait for something from the peer."""
+        if absence > SESSION_LIFETIME or self._has_peer_ended():
+            self._context.connection_ended(self)
+
+    def expect_back(self, session: Session, lifetime: float) -> None:
+        """Be a connection whose peer may come back, for so many seconds, if its line is lost."""
+        self._session = session
+        self._returning = Expectation(
+            lifetime, lambda: self.give_up(NOT_BACK), self._has_peer_ended
+        )
+
+    def has_session_with(self, peer: Identity) -> bool:
+        """Whether it is the session that a peer wants to go on with."""
+        session = self._session
+        return session is not None and session.token == peer.session and self.id2 == peer.id
+
+    def lose_line(self) -> Place | None:
+        """Let go of the line, as if it had been lost; waits until it is.
+
+        For an end whose peer has come by another line already, and for tests.
+
+        Returns
+        -------
+        tuple of int or None
+            The package that came last; None if the connection has been closed meanwhile.
+        """
+        link = self._link
+        if link is not None:
+            link.lose_line()
+        self._status_changed.wait_for(
+            lambda: self._status is not Status.CONNECTED, Deadline(HANDSHAKE_TIMEOUT)
+        )
+        session = self._session
+        return session.received if self.is_reconnecting and session is not None else None
+
+    def _has_peer_ended(self) -> bool:
+        return self._process is not None and self._process.has_ended
+
+    def run(self, stream: ByteStream, protocol: Protocol, greeting: Sequence[Event]) -> bool:
+        """See `Connection.run`."""
+        self._watch_process(stream, greeting)
+        return super().run(stream, protocol, greeting)
+
+    def resume(
+        self, stream: ByteStream, protocol: Protocol, greeting: Sequence[Event], place: Place | None
+    ) -> bool:
+        """See `Connection.resume`."""
+        assert self._returning is not None  # or nobody would resume it
+        self._watch_process(stream, greeting)
+        self._returning.line_found()
+        return super().resume(stream, protocol, greeting, place)
+
+    def _watch_process(self, stream: ByteStream, greeting: Sequence[Event]) -> None:
+        is_near = stream.peer_address[0] == stream.local_address[0]
+        self._process = ProcessWatch(peer_in(greeting).pid) if is_near else None
+
+    def _line_lost(self) -> None:
+        assert self._returning is not None  # or the line would have been the end
+        self._returning.line_lost()
+
+    def _stop_coming_back(self) -> None:
+        if self._returning is not None:
+            self._returning.stop()
 
     def abandon(self) -> None:
         """See `Connection.abandon`."""

@@ -7,13 +7,17 @@ import threading
 from collections.abc import Sequence
 
 from yoton.address import Address, format_place
-from yoton.connection.accepting import Acceptor
+from yoton.clock import Deadline
+from yoton.connection.accepting import HANDSHAKE_TIMEOUT, Acceptor
 from yoton.connection.base import Connection, Node
-from yoton.connection.joining import connection_class, listen
-from yoton.connection.protocol import Event, Protocol
+from yoton.connection.joining import NOT_BACK, StreamConnection, connection_class, listen
+from yoton.connection.protocol import Event, Identity, Protocol, encode_resume
+from yoton.connection.session import Session
 from yoton.connection.streams import ByteStream
+from yoton.connection.threaded import peer_in, write_out
 from yoton.events import Signal
 from yoton.exceptions import ArgumentError
+from yoton.package import Place
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +44,8 @@ class Listener:
         Name for the listener and its connections.
     max_connections : int
         Connections that it has at most; whoever comes beyond that is sent away.
+    session_lifetime : float
+        Seconds for which a peer that has lost its line can come back, and go on.
 
     Raises
     ------
@@ -48,25 +54,32 @@ class Listener:
     """
 
     def __init__(
-        self, context: Node, address: Address, max_tries: int, name: str, max_connections: int
+        self,
+        context: Node,
+        address: Address,
+        max_tries: int,
+        name: str,
+        max_connections: int,
+        session_lifetime: float,
     ) -> None:
         if max_connections < 1:
             raise ArgumentError(f"max_connections is at least 1, not {max_connections}")
         self._context = context
         self._name = name
         self._max_connections = max_connections
+        self._session_lifetime = session_lifetime
         self._connection_class = connection_class(address)
         self._connected_signal = Signal()
         # Guards what follows.
         self._lock = threading.RLock()
-        self._connections: tuple[Connection, ...] = ()
+        self._connections: tuple[StreamConnection, ...] = ()
         # Connections that are just about to be among them.
         self._coming = 0
         self._is_closed = False
         listener = listen(address, max_tries)
         self._host, self._port = listener.address
         self._acceptor = Acceptor(
-            listener, context.own_identity, self._let_in, self._has_room, is_for_one=False
+            listener, self._own_identity, self._let_in, self._has_room, is_for_one=False
         )
         logger.log(context.log_level, "%r listens", self)
         self._acceptor.start()
@@ -120,10 +133,15 @@ class Listener:
         return self._connected_signal
 
     def close(self) -> None:
-        """Listen no longer; the connections that were made here stay."""
+        """Listen no longer; the connections that were made here stay.
+
+        Those that have lost their line cannot come back, and are closed.
+        """
         with self._lock:
             self._is_closed = True
         self._acceptor.stop()
+        for connection in self._living():
+            connection.give_up(NOT_BACK)
 
     def abandon(self) -> None:
         """Be closed in a forked child; the parent's listener stays as it is."""
@@ -133,11 +151,45 @@ class Listener:
         self._acceptor.abandon()
 
     def _let_in(self, stream: ByteStream, protocol: Protocol, greeting: Sequence[Event]) -> bool:
+        peer = peer_in(greeting)
+        session = Session(peer.session) if peer.session else None
+        known = next((c for c in self._living() if c.has_session_with(peer)), None)
+        try:
+            if known is not None:
+                return self._let_back_in(known, stream, protocol, greeting)
+            if session is not None:
+                _answer(stream, is_known=False, received=session.received)
+        except OSError:
+            return False
+        return self._let_in_anew(session, stream, protocol, greeting)
+
+    def _let_back_in(
+        self,
+        connection: StreamConnection,
+        stream: ByteStream,
+        protocol: Protocol,
+        greeting: Sequence[Event],
+    ) -> bool:
+        received = connection.lose_line()
+        if received is None:
+            return False
+        _answer(stream, is_known=True, received=received)
+        return connection.resume(stream, protocol, greeting, peer_in(greeting).received)
+
+    def _let_in_anew(
+        self,
+        session: Session | None,
+        stream: ByteStream,
+        protocol: Protocol,
+        greeting: Sequence[Event],
+    ) -> bool:
         with self._lock:
             if self._is_closed or not self._has_room():
                 return False
             self._coming += 1
         connection = self._connection_class(self._context, self._name)
+        if session is not None:
+            connection.expect_back(session, self._session_lifetime)
         try:
             connection.run(stream, protocol, greeting)
         finally:
@@ -150,5 +202,13 @@ class Listener:
     def _has_room(self) -> bool:
         return len(self._living()) + self._coming < self._max_connections
 
-    def _living(self) -> tuple[Connection, ...]:
+    def _living(self) -> tuple[StreamConnection, ...]:
         return tuple(c for c in self._connections if c.is_alive)
+
+    def _own_identity(self) -> Identity:
+        return self._context.own_identity()._replace(keeps_sessions=True)
+
+
+def _answer(stream: ByteStream, *, is_known: bool, received: Place) -> None:
+    """Tell a peer how its session goes on."""
+    write_out(stream, encode_resume(is_known, received), Deadline(HANDSHAKE_TIMEOUT))

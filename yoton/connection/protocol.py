@@ -6,6 +6,7 @@ What the states are and how they follow each other stands in one table, `TRANSIT
 from __future__ import annotations
 
 import enum
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -15,7 +16,7 @@ from yoton.connection.framing import DEFAULT_MAX_DATA_SIZE, FrameDecoder
 from yoton.exceptions import CodecError, LocalUsageError, RemoteProtocolError
 from yoton.interest import Confirm, Decline, Notice, Want
 from yoton.message_types import MSGPACK_AVAILABLE, OBJECT
-from yoton.package import SLOT_LINK, Package
+from yoton.package import BEGINNING, EVERYONE, SLOT_LINK, Gap, Loss, Package, Place
 
 T = TypeVar("T")
 
@@ -35,11 +36,23 @@ _LINK_DECLINE = 5
 _LINK_WANT = 6
 _LINK_CONFIRM = 7
 
+#: ... and how a session goes on over a new line; how far it has come; and what is missing.
+_LINK_RESUME = 8
+_LINK_ACKNOWLEDGE = 9
+_LINK_GAP = 10
+
 #: Versions of the extension that this end speaks; the highest common one is used.
 EXTENSION_VERSIONS = (1,)
 
 #: A hello holds a handful of names and numbers.
 MAX_HELLO_SIZE = 65536
+
+#: Characters of the token of a session; those of this package have 32.
+MAX_TOKEN_LENGTH = 64
+
+#: Slots and destinations for which the losses of a gap are told apart. All goes into one package,
+#: as large as a hello at most: what was told of by halves could not be told again.
+MAX_LOSSES = 2000
 
 #: Size of the numbers in lists of contexts, of slots and the like.
 _NUMBER_SIZE = 8
@@ -62,6 +75,7 @@ class State(enum.Enum):
 
     HANDSHAKE = "waiting for the peer's line"
     HELLO = "waiting for the peer's hello"
+    RESUMING = "waiting for how far the peer's session has come"
     OPEN = "packages go both ways"
     CLOSING = "this end said goodbye, the peer may still send"
     PEER_CLOSING = "the peer said goodbye, this end may still send"
@@ -74,6 +88,8 @@ class Input(enum.Enum):
     PLAIN_LINE = "the peer's line, without the extension"
     EXTENDED_LINE = "the peer's line, with the extension"
     HELLO = "the peer's hello"
+    HELLO_OF_KEEPER = "the hello of a peer that keeps the session of this end"
+    RESUME = "how far the session has come"
     CLOSE_SENT = "this end says goodbye"
     CLOSE_RECEIVED = "the peer says goodbye"
     END_OF_STREAM = "the peer will send no more bytes"
@@ -89,6 +105,12 @@ TRANSITIONS: dict[State, dict[Input, State]] = {
     },
     State.HELLO: {
         Input.HELLO: State.OPEN,
+        Input.HELLO_OF_KEEPER: State.RESUMING,
+        Input.END_OF_STREAM: State.CLOSED,
+        Input.VIOLATION: State.CLOSED,
+    },
+    State.RESUMING: {
+        Input.RESUME: State.OPEN,
         Input.END_OF_STREAM: State.CLOSED,
         Input.VIOLATION: State.CLOSED,
     },
@@ -108,6 +130,9 @@ TRANSITIONS: dict[State, dict[Input, State]] = {
     },
     State.CLOSED: {},
 }
+
+#: Where the two ends do not know all of each other yet.
+BEFORE_OPEN = (State.HANDSHAKE, State.HELLO, State.RESUMING)
 
 
 class Identity(NamedTuple):
@@ -129,6 +154,12 @@ class Identity(NamedTuple):
         Whether it speaks the extension.
     tells_interest : bool
         Whether it declines what nobody wants, and confirms that it sends what is wanted again.
+    keeps_sessions : bool
+        Whether it can go on with a session after a line was lost. A binding end.
+    session : str
+        The token of the session that it has with the other end, "" for none. A connecting end.
+    received : tuple of int
+        The package that came last in that session.
     """
 
     id: int
@@ -138,6 +169,14 @@ class Identity(NamedTuple):
     speaks_msgpack: bool = MSGPACK_AVAILABLE
     is_extended: bool = True
     tells_interest: bool = False
+    keeps_sessions: bool = False
+    session: str = ""
+    received: Place = BEGINNING
+
+    @property
+    def has_session(self) -> bool:
+        """Whether what goes over the connection is a session, if the other end has it as well."""
+        return self.keeps_sessions or bool(self.session)
 
 
 class Connected(NamedTuple):
@@ -162,6 +201,27 @@ class BeatsWanted(NamedTuple):
     """The peer wants to notice soon when nothing comes."""
 
 
+class Resumed(NamedTuple):
+    """The peer has said how the session of this end goes on.
+
+    Parameters
+    ----------
+    is_known : bool
+        Whether it knows the session; else it begins now.
+    received : tuple of int
+        The package that came to the peer last.
+    """
+
+    is_known: bool
+    received: Place
+
+
+class Acknowledged(NamedTuple):
+    """The peer has got a package of the session, and all before it."""
+
+    received: Place
+
+
 class PeerClosed(NamedTuple):
     """The peer sends no more; what this end still has to send reaches it."""
 
@@ -184,7 +244,18 @@ class Failed(NamedTuple):
 #: A place in what a peer sent, see `Protocol.bookmark`.
 Bookmark: TypeAlias = "tuple[State, framing.Bookmark]"
 
-Event = Connected | PackagesReceived | ContextsGone | BeatsWanted | Notice | PeerClosed | Failed
+Event = (
+    Connected
+    | PackagesReceived
+    | ContextsGone
+    | BeatsWanted
+    | Notice
+    | Resumed
+    | Acknowledged
+    | Gap
+    | PeerClosed
+    | Failed
+)
 
 
 class Protocol:
@@ -293,7 +364,7 @@ class Protocol:
         if Input.END_OF_STREAM not in TRANSITIONS[self._state]:
             return []
         was_said = self._state is State.CLOSING
-        is_handshake = self._state in (State.HANDSHAKE, State.HELLO)
+        is_handshake = self._state in BEFORE_OPEN
         self._advance(Input.END_OF_STREAM)
         if was_said:
             return [PeerClosed()]
@@ -353,8 +424,20 @@ class Protocol:
             self._peer = _decode_hello(package, self._peer)
         except RemoteProtocolError as error:
             return self._fail(handshake.HANDSHAKE_FAILED, error)
+        if self._own.session and self._peer.keeps_sessions:
+            self._advance(Input.HELLO_OF_KEEPER)
+            return []
         self._advance(Input.HELLO)
         return [Connected(self._peer)]
+
+    def _receive_resume(self, package: Package) -> list[Event]:
+        numbers = _decode_numbers(package.data[: 3 * _NUMBER_SIZE])
+        if package.source_seq != _LINK_RESUME or len(numbers) != 3:
+            error = RemoteProtocolError("The peer does not say how the session goes on.")
+            return self._fail(handshake.HANDSHAKE_FAILED, error)
+        assert self._peer is not None  # set by the line
+        self._advance(Input.RESUME)
+        return [Connected(self._peer), Resumed(bool(numbers[0]), (numbers[1], numbers[2]))]
 
     # Packages
 
@@ -371,6 +454,8 @@ class Protocol:
                 continue
             if self._state is State.HELLO:
                 events += self._receive_hello(package)
+            elif self._state is State.RESUMING:
+                events += self._receive_resume(package)
             else:
                 events += [*_received(routed), *self._receive_link_package(package)]
                 routed = []
@@ -379,18 +464,18 @@ class Protocol:
         events += _received(routed)
         fault = self._find_fault()
         if fault is not None:
-            is_handshake = self._state is State.HELLO
+            is_handshake = self._state in BEFORE_OPEN
             events += self._fail(handshake.HANDSHAKE_FAILED if is_handshake else str(fault), fault)
         return events
 
     def _find_fault(self) -> RemoteProtocolError | None:
         # Before it has come: a stranger must not have this end hold a whole package.
-        if self._state is State.HELLO and self._decoder.announced_size > MAX_HELLO_SIZE:
+        if self._state in BEFORE_OPEN and self._decoder.announced_size > MAX_HELLO_SIZE:
             return _oversized_hello(self._decoder.announced_size)
         return self._decoder.failure
 
     def _is_routed(self, package: Package) -> bool:
-        if not package.data or self._state is State.HELLO:
+        if not package.data or self._state in BEFORE_OPEN:
             return False
         return package.slot != SLOT_LINK or self._peer is None or not self._peer.is_extended
 
@@ -407,6 +492,8 @@ class Protocol:
             return [ContextsGone(_decode_numbers(package.data))]
         if package.source_seq == _LINK_WATCH:
             return [BeatsWanted()]
+        if package.source_seq in (_LINK_ACKNOWLEDGE, _LINK_GAP):
+            return _decode_progress(package)
         notice = _decode_notice(package)
         return [] if notice is None else [notice]  # or something that a later version says
 
@@ -424,6 +511,10 @@ def _encode_hello(own: Identity) -> bytes:
         "msgpack": own.speaks_msgpack,
         "interest": own.tells_interest,
     }
+    if own.keeps_sessions:
+        hello["sessions"] = True
+    if own.session:
+        hello |= {"session": own.session, "received": "{:x}.{:x}".format(*own.received)}
     # The tagged encoding: a process that lacks msgpack can say hello too.
     package = Package(OBJECT.message_to_bytes(hello), SLOT_LINK, own.id, _LINK_HELLO)
     return b"".join(framing.encode_package(package))
@@ -434,6 +525,30 @@ def contexts_gone_package(ids: Iterable[int]) -> Package:
     return Package(_encode_numbers(ids), SLOT_LINK, 0, _LINK_CONTEXTS_GONE)
 
 
+def encode_resume(is_known: bool, received: Place) -> bytes:
+    """Get the bytes that tell a connecting peer how its session goes on."""
+    return _encode_link_package(_LINK_RESUME, [int(is_known), *received])
+
+
+def encode_acknowledgement(received: Place) -> bytes:
+    """Get the bytes that tell an extended peer what has come."""
+    return _encode_link_package(_LINK_ACKNOWLEDGE, received)
+
+
+def encode_gap(gap: Gap) -> bytes:
+    """Get the bytes that tell an extended peer what will not come."""
+    losses = list(gap.losses[:MAX_LOSSES])
+    if len(gap.losses) > MAX_LOSSES:
+        rest = sum(loss.messages for loss in gap.losses[MAX_LOSSES:])
+        losses.append(Loss(0, EVERYONE, rest))  # of no slot
+    return _encode_link_package(_LINK_GAP, itertools.chain(gap.place, *losses))
+
+
+def _encode_link_package(kind: int, numbers: Iterable[int]) -> bytes:
+    package = Package(_encode_numbers(numbers), SLOT_LINK, 0, kind)
+    return b"".join(framing.encode_package(package))
+
+
 def encode_notice(notice: Notice) -> bytes:
     """Get the bytes that tell an extended peer what is wanted."""
     if isinstance(notice, Decline):
@@ -442,8 +557,7 @@ def encode_notice(notice: Notice) -> bytes:
         number, fields = _LINK_WANT, [notice.token, *notice.slots]
     else:
         number, fields = _LINK_CONFIRM, [notice.token]
-    package = Package(_encode_numbers(fields), SLOT_LINK, 0, number)
-    return b"".join(framing.encode_package(package))
+    return _encode_link_package(number, fields)
 
 
 def _decode_notice(package: Package) -> Notice | None:
@@ -457,6 +571,18 @@ def _decode_notice(package: Package) -> Notice | None:
     if package.source_seq == _LINK_CONFIRM:
         return Confirm(numbers[0])
     return None
+
+
+def _decode_progress(package: Package) -> list[Event]:
+    """Get what a session's peer says of what came or will not come."""
+    numbers = _decode_numbers(package.data[:MAX_HELLO_SIZE])
+    if len(numbers) < 2:
+        return []
+    place = numbers[0], numbers[1]
+    if package.source_seq == _LINK_ACKNOWLEDGE:
+        return [Acknowledged(place)]
+    triples = zip(numbers[2::3], numbers[3::3], numbers[4::3], strict=False)
+    return [Gap(place, [Loss(*triple) for triple in triples])]
 
 
 def _encode_numbers(numbers: Iterable[int]) -> bytes:
@@ -490,7 +616,19 @@ def _decode_hello(package: Package, peer: Identity) -> Identity:
         max_data_size=max_data_size,
         speaks_msgpack=_field(hello, "msgpack", bool, False),
         tells_interest=_field(hello, "interest", bool, False),
+        keeps_sessions=_field(hello, "sessions", bool, False),
+        session=_field(hello, "session", str, "")[:MAX_TOKEN_LENGTH],
+        received=_place_in(hello),
     )
+
+
+def _place_in(hello: dict[Any, Any]) -> Place:
+    # A text, as the numbers of the tagged encoding have a sign.
+    source_id, _, source_seq = _field(hello, "received", str, "0.0").partition(".")
+    try:
+        return int(source_id, 16), int(source_seq, 16)
+    except ValueError as error:
+        raise RemoteProtocolError("The peer's hello has no place as received.") from error
 
 
 def _field(hello: dict[Any, Any], key: str, kind: type[T], default: T) -> T:

@@ -26,8 +26,11 @@ from yoton.connection.handshake import HANDSHAKE_FAILED, HANDSHAKE_TIMED_OUT
 from yoton.connection.heartbeat import BEAT_INTERVAL, SilenceWatch, beat_delay
 from yoton.connection.outbox import Outbox
 from yoton.connection.protocol import (
+    BEFORE_OPEN,
     OTHER_END_CLOSED,
+    OTHER_END_DROPPED,
     TRANSITIONS,
+    Acknowledged,
     BeatsWanted,
     Connected,
     ContextsGone,
@@ -38,16 +41,18 @@ from yoton.connection.protocol import (
     PackagesReceived,
     PeerClosed,
     Protocol,
-    State,
+    encode_acknowledgement,
+    encode_gap,
     encode_notice,
 )
 from yoton.connection.reader import Reader
+from yoton.connection.session import Session
 from yoton.connection.streams import ByteStream, read_some
 from yoton.connection.writer import Writer
 from yoton.exceptions import CodecError, ConnectFailed
 from yoton.interest import Confirm, Decline, Notice, Want
 from yoton.message_types import msgpack_to_tagged
-from yoton.package import Bundle, Package
+from yoton.package import Bundle, Gap, Package, Place
 from yoton.waiting import WaitPoint
 
 logger = logging.getLogger(__name__)
@@ -91,6 +96,9 @@ class LinkOwner(Interface):
     def heard(self, notice: Notice) -> None:
         """The peer said what is wanted behind it, or not."""
 
+    def gap_found(self, gap: Gap) -> None:
+        """The peer says what will not come."""
+
     def silence_changed(self, is_silent: bool) -> None:
         """The peer fell silent, or is heard again."""
 
@@ -99,6 +107,12 @@ class LinkOwner(Interface):
 
     def link_ended(self, reason: str) -> None:
         """Nothing follows."""
+
+    def link_lost(self, reason: str) -> None:
+        """Instead of the two before: the line was lost, and the session can go on over another.
+
+        All that was not written is in the outbox and the session.
+        """
 
 
 class ThreadedLink:
@@ -118,6 +132,10 @@ class ThreadedLink:
         Whom to tell.
     name : str
         Where it leads, for the names of the threads and the log.
+    session : Session or None
+        What outlives the link if its line is lost.
+    resent : sequence of Package
+        What to write first.
 
     Attributes
     ----------
@@ -135,20 +153,24 @@ class ThreadedLink:
         outbox: Outbox,
         owner: LinkOwner,
         name: str,
+        session: Session | None = None,
+        resent: Sequence[Package] = (),
     ) -> None:
         self._stream = stream
         self._protocol = protocol
         self._outbox = outbox
         self._owner = owner
         self._name = name
-        self.peer = _peer_in(greeting)
+        self.peer = peer_in(greeting)
         if not self.peer.is_extended:
             # The yoton inside Pyzo writes header and data one by one, into a buffer of 10 KiB:
             # it would stand still for 40 ms, the delay of an acknowledgement, again and again.
             stream.acknowledge_at_once()
         # Guards the protocol once the threads run.
         self._protocol_lock = threading.RLock()
-        self._writer = Writer(stream, outbox, self._encode)
+        self._session = session if self.peer.has_session else None
+        encode = self._encode if self._session is None else self._encode_and_keep
+        self._writer = Writer(stream, outbox, encode, resent)
         self._reader = Reader(
             stream, protocol, self._protocol_lock, owner.deliver_leading, self._call_back
         )
@@ -158,8 +180,9 @@ class ThreadedLink:
         # the extension always do.
         self._is_watched = not self.peer.is_extended
         self._is_watching = not self.peer.is_extended
-        # Set once; the peer is not told of the end then.
+        # Each set once: the peer is not told of the end then; the line came to an end by itself.
         self._is_broken_off = False
+        self._is_line_lost = False
         # Guards the five fields below it. Never held together with another lock.
         self._lock = threading.RLock()
         self._is_full = False
@@ -211,6 +234,20 @@ class ThreadedLink:
     def tell(self, notice: Notice) -> None:
         """Tell the peer what is wanted; never blocks, `kick` follows."""
         self._writer.add_notice(encode_notice(notice))
+
+    def tell_gap(self, gap: Gap) -> None:
+        """Tell the peer what will not come; never blocks, `kick` follows."""
+        self._writer.add_notice(encode_gap(gap))
+
+    def acknowledge(self, place: Place) -> None:
+        """Tell the peer what has come; never blocks for long."""
+        self._writer.add_notice(encode_acknowledgement(place))
+        self.kick()
+
+    def lose_line(self) -> None:
+        """End as if the line had been lost, as the peer has come by another one."""
+        self._is_line_lost = True
+        self._stream.abort()
 
     def close(self, reason: str) -> None:
         """Begin an orderly end, without waiting for it; see `join`."""
@@ -269,6 +306,13 @@ class ThreadedLink:
         """Say no goodbye, and have both threads find that there is no line any more."""
         self._is_broken_off = True
         self._stream.abort()
+
+    def _encode_and_keep(self, package: Package) -> Sequence[bytes]:
+        assert self._session is not None  # or this would not be called
+        frames = self._encode(package)
+        if frames:
+            self._session.keep(package)
+        return frames
 
     def _encode(self, package: Package) -> Sequence[bytes]:
         if isinstance(package, Bundle):
@@ -351,15 +395,26 @@ class ThreadedLink:
             logger.exception("%s: broken off, as what came could not be handled", self._name)
             self._break_off()
             reason = CANNOT_HANDLE
-        self.close(reason)
+        session = self._session if self._is_line_lost else None
+        if session is None or not self._claim_end(reason):
+            session = None
+            self.close(reason)
         with self._lock:
             self._changed.wake_all()
+            self._is_ending = True
             self._is_input_over = True
         self._send_thread.join()
-        self._tell_what_is_lost(self._writer.stop())
+        if session is None:
+            self._tell_what_is_lost(self._writer.stop())
+        else:
+            for package in self._writer.leave():
+                session.keep(package)
         self._reader.turn.acquire()  # for good
         self._stream.close()
-        self._owner.link_ended(self._end_reason or reason)
+        if session is None:
+            self._owner.link_ended(self._end_reason or reason)
+        else:
+            self._owner.link_lost(reason)
         with self._lock:
             self._changed.wake_all()
             self._is_over = True
@@ -381,6 +436,7 @@ class ThreadedLink:
         try:
             is_heard = self._reader.read()
         except OSError as error:
+            self._is_line_lost = True
             self._break_off()
             return f"Socket error: {error}"
         if is_heard and watch.heard():
@@ -432,8 +488,16 @@ class ThreadedLink:
         elif isinstance(event, Failed):
             if event.error is not None:
                 logger.warning("%s: %s", self._name, event.error)
+            self._is_line_lost = event.reason == OTHER_END_DROPPED
             self._break_off()
             return event.reason
+        elif isinstance(event, Acknowledged):
+            if self._session is not None:
+                self._session.acknowledged(event.received)
+        elif isinstance(event, Gap):
+            if self._session is not None:
+                self._session.note_gap(event)
+            self._owner.gap_found(event)
         return None
 
     def _tell_what_is_lost(self, count: int) -> None:
@@ -467,8 +531,8 @@ def shake_hands(stream: ByteStream, protocol: Protocol, timeout: float) -> list[
     events: list[Event] = []
     try:
         while True:
-            _write_out(stream, protocol.data_to_send(), deadline)
-            if protocol.state not in (State.HANDSHAKE, State.HELLO):
+            write_out(stream, protocol.data_to_send(), deadline)
+            if protocol.state not in BEFORE_OPEN:
                 break
             data = read_some(stream, deadline.remaining())
             if data is None:
@@ -499,7 +563,8 @@ def hang_up(stream: ByteStream, timeout: float) -> None:
     stream.close()
 
 
-def _write_out(stream: ByteStream, data: bytes, deadline: Deadline) -> None:
+def write_out(stream: ByteStream, data: bytes, deadline: Deadline) -> None:
+    """Write all of some bytes; raises ConnectFailed at the deadline."""
     while data:
         counts: list[int] = []
         stream.write([data], counts)
@@ -508,7 +573,8 @@ def _write_out(stream: ByteStream, data: bytes, deadline: Deadline) -> None:
             raise ConnectFailed(HANDSHAKE_TIMED_OUT)
 
 
-def _peer_in(greeting: Sequence[Event]) -> Identity:
+def peer_in(greeting: Sequence[Event]) -> Identity:
+    """Get what the peer told of itself in a handshake."""
     return next(event.peer for event in greeting if isinstance(event, Connected))
 
 

@@ -35,6 +35,8 @@ class Writer:
         What to write.
     encode : callable
         Gives the pieces of a package as this peer reads it; none if it cannot.
+    packages : sequence of Package
+        What to write before that.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Writer:
         stream: ByteStream,
         outbox: Outbox,
         encode: Callable[[Package], Sequence[bytes]],
+        packages: Sequence[Package] = (),
     ) -> None:
         self._stream = stream
         self._outbox = outbox
@@ -49,7 +52,7 @@ class Writer:
         # Held by the one that writes. Guards the stream's writing side and what is on its way:
         # packages, then pieces of a batch of them, then the counts of what the stream took.
         self._turn = threading.Lock()
-        self._packages: deque[Package] = deque()
+        self._packages: deque[Package] = deque(packages)
         self._pieces: list[Piece] = []
         self._batch_size = 0
         self._counts: list[int] = []
@@ -119,7 +122,7 @@ class Writer:
         return not self._has_pending()
 
     def stop(self) -> int:
-        """Let no thread touch the stream any more; called once.
+        """Let no thread touch the stream any more; called once, or else `leave`.
 
         Returns
         -------
@@ -127,14 +130,25 @@ class Writer:
             How many packages were not written. If the stream took a part of a batch, all of
             that batch count.
         """
-        self._turn.acquire()  # for good
-        with self._lock:
-            self._written.wake_all()
-            self._is_stopped = True
+        self.leave()
         self._drop_written()
         self._packages.extend(self._outbox.take_all())
         unwritten = sum(package.count for package in self._packages)
         return unwritten + (self._batch_size if self._pieces else 0)
+
+    def leave(self) -> Sequence[Package]:
+        """Let no thread touch the stream any more, and leave the outbox to another writer.
+
+        Returns
+        -------
+        sequence of Package
+            What was taken from the outbox and not encoded.
+        """
+        self._turn.acquire()  # for good
+        with self._lock:
+            self._written.wake_all()
+            self._is_stopped = True
+        return self._packages
 
     def _has_pending(self) -> bool:
         return bool(

@@ -1,0 +1,576 @@
+"""Connections that come back, and what goes over them meanwhile."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from proxy import Proxy
+from support import PATIENCE, run_in_child, wait_until
+
+from yoton import (
+    OBJECT,
+    ArgumentError,
+    ConnectFailed,
+    FlushTimeout,
+    PubChannel,
+    ReconnectPolicy,
+    RepChannel,
+    ReqChannel,
+    StateChannel,
+    SubChannel,
+    process_events,
+)
+from yoton.connection import returning
+from yoton.exceptions import ConnectionProblem
+
+QUICKLY = ReconnectPolicy(first_delay=0.001, ceiling=0.02)
+
+
+class Log:
+    """What a connection tells of itself."""
+
+    def __init__(self, connection):
+        self.entries = []
+        connection.reconnecting.bind(lambda _, reason: self.note("reconnecting", reason))
+        connection.reconnected.bind(lambda _, is_resumed: self.note("reconnected", is_resumed))
+        connection.closed.bind(lambda _, reason: self.note("closed", reason))
+        connection.gap.bind(lambda _, count: self.note("gap", count))
+        self._connection = connection
+
+    def note(self, what, with_what):
+        self.entries.append((what, with_what))
+
+    def of(self, what):
+        process_events()
+        return [value for kind, value in self.entries if kind == what]
+
+
+@pytest.fixture
+def proxied(make_context):
+    """A server and a client that are connected by way of a proxy."""
+    server, client = make_context(), make_context()
+    listener = server.listen("localhost:0", session_lifetime=PATIENCE)
+    proxy = Proxy(listener.port)
+    connection = client.connect(f"localhost:{proxy.port}", reconnect=QUICKLY)
+    wait_until(lambda: listener.connections)
+    yield server, client, listener, proxy, connection
+    proxy.close()
+
+
+def start_server(state, port=0):
+    """Start a process that listens, and tells its port."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(port), state],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return process, int(process.stdout.readline())
+
+
+SERVER = """
+import sys
+import time
+import yoton
+
+class Calculator(yoton.RepChannel):
+    def add(self, one, other):
+        return one + other
+    def wait(self):
+        time.sleep(100)
+
+context = yoton.Context()
+Calculator(context, "calc").set_mode("thread")
+state = yoton.StateChannel(context, "status")
+echo_in, echo_out = yoton.SubChannel(context, "there"), yoton.PubChannel(context, "back")
+state.send("started with " + " ".join(sys.argv[2:]))
+listener = context.listen("localhost:" + sys.argv[1], max_tries=1)
+print(listener.port, flush=True)
+while True:
+    echo_out.send(echo_in.recv())
+"""
+
+
+def test_everything_arrives_once_and_in_order_however_often_the_line_is_cut(proxied):
+    server, client, _, proxy, connection = proxied
+    log, count = Log(connection), 4000
+    channels = [(PubChannel(a, "news"), SubChannel(b, "news")) for a, b in [(server, client)]]
+    channels += [(PubChannel(client, "olds"), SubChannel(server, "olds"))]
+    received = [[], []]
+
+    def send(pub):
+        for number in range(count):
+            pub.send(str(number))
+            if number % 50 == 0:
+                time.sleep(0.005)
+
+    def receive(sub, target):
+        target.extend(sub.recv(PATIENCE) for _ in range(count))
+
+    threads = [threading.Thread(target=send, args=[pub]) for pub, _ in channels]
+    threads += [
+        threading.Thread(target=receive, args=[sub, target])
+        for (_, sub), target in zip(channels, received, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    chance = random.Random(7)
+    cuts = 0
+    while any(thread.is_alive() for thread in threads[:2]):
+        time.sleep(chance.uniform(0.0, 0.05))
+        proxy.cut()
+        cuts += 1
+    for thread in threads:
+        thread.join(PATIENCE)
+    expected = [str(number) for number in range(count)]
+    assert received == [expected, expected]
+    assert cuts > 3
+    wait_until(lambda: len(log.of("reconnected")) >= 3)
+    assert log.of("gap") == []
+    assert all(log.of("reconnected"))
+    assert server.connection_count == 1
+
+
+def test_what_is_sent_without_a_line_waits(proxied):
+    server, client, listener, proxy, connection = proxied
+    there, back = SubChannel(server, "there"), SubChannel(client, "back")
+    log = Log(connection)
+    proxy.let_nobody_through()
+    wait_until(lambda: connection.is_reconnecting)
+    wait_until(lambda: not listener.connections)
+    assert connection.is_alive
+    assert not connection.is_connected
+    assert client.connection_count == 0
+    assert connection in client.connections_all
+    pub = PubChannel(client, "there")
+    started = time.monotonic()
+    for number in range(200):
+        pub.send(str(number))
+    assert time.monotonic() - started < 1.0  # no send waited for room
+    PubChannel(server, "back").send("from the server")
+    proxy.let_through()
+    assert [there.recv(PATIENCE) for _ in range(200)] == [str(n) for n in range(200)]
+    assert back.recv(PATIENCE) == "from the server"
+    wait_until(lambda: log.of("reconnected") == [True])
+    assert log.of("reconnecting") == ["Other end dropped the connection."]
+
+
+def test_both_ends_keep_their_connection(proxied):
+    _, _, listener, proxy, connection = proxied
+    [accepted] = listener.connections
+    log = Log(accepted)
+    proxy.cut()
+    wait_until(lambda: log.of("reconnected") == [True])
+    wait_until(lambda: listener.connections == (accepted,))
+    assert connection.id2 == accepted.id1
+
+
+def test_a_line_that_stalls_is_not_lost(proxied):
+    server, client, _, proxy, connection = proxied
+    pub, sub = PubChannel(client, "news"), SubChannel(server, "news")
+    proxy.stall()
+    pub.send("patience")
+    assert sub.recv(0.2) == ""
+    assert connection.is_connected
+    proxy.go_on()
+    assert sub.recv(PATIENCE) == "patience"
+
+
+def test_the_end_that_still_holds_the_old_line_lets_go_of_it(proxied):
+    server, client, listener, proxy, connection = proxied
+    pub, sub = PubChannel(server, "news"), SubChannel(client, "news")
+    [accepted] = listener.connections
+    proxy.stall()  # the server hears nothing of the end of the line
+    connection._link.lose_line()
+    wait_until(lambda: connection.is_reconnecting)
+    pub.send("by the new one")
+    assert accepted.is_connected
+    proxy.leave_stalled()
+    assert sub.recv(PATIENCE) == "by the new one"
+
+
+def test_calls_go_on_after_a_cut(proxied):
+    server, client, _, proxy, _ = proxied
+    is_begun, may_go_on = threading.Event(), threading.Event()
+
+    class Slow(RepChannel):
+        def work(self):
+            is_begun.set()
+            assert may_go_on.wait(PATIENCE)
+            return "done"
+
+    Slow(server, "slow").set_mode("thread")
+    future = ReqChannel(client, "slow").work()
+    assert is_begun.wait(PATIENCE)
+    proxy.cut()
+    may_go_on.set()
+    assert future.result(PATIENCE) == "done"
+
+
+def test_states_are_up_to_date_after_a_cut(proxied):
+    server, client, _, proxy, connection = proxied
+    theirs, ours = StateChannel(server, "status"), StateChannel(client, "status")
+    theirs.send("one")
+    wait_until(lambda: ours.recv() == "one")
+    proxy.let_nobody_through()
+    wait_until(lambda: connection.is_reconnecting)
+    theirs.send("two")
+    theirs.send("three")
+    proxy.let_through()
+    wait_until(lambda: ours.recv() == "three")
+
+
+def test_a_slot_that_was_declined_is_wanted_after_a_cut(proxied):
+    server, client, _, proxy, connection = proxied
+    pub = PubChannel(server, "news")
+    for _ in range(50):
+        pub.send("in vain")
+    proxy.cut()
+    wait_until(lambda: connection.is_reconnecting or connection.is_connected)
+    sub = SubChannel(client, "news")
+    wait_until(lambda: pub.send("wanted") or sub.recv(False) == "wanted")
+
+
+# What cannot be kept
+
+
+def test_what_could_not_be_kept_is_told_to_connections_and_channels(proxied):
+    server, client, listener, proxy, connection = proxied
+    [accepted] = listener.connections
+    count, size = 200, 2000
+    pub, sub = PubChannel(server, "news", OBJECT), SubChannel(client, "news", OBJECT)
+    accepted._session._kept_size = 10_000
+    log, told = Log(connection), []
+    sub.gap.bind(lambda channel, lost: told.append((channel, lost)))
+    received = []
+
+    def receive():
+        while not received or received[-1] != "end":
+            received.append(sub.recv(PATIENCE))
+            if received[-1] != "end":
+                received[-1] = received[-1][0]
+
+    thread = threading.Thread(target=receive)
+    thread.start()
+    proxy.stall()  # so that more is on its way than is kept
+    for number in range(count):
+        pub.send([number, "x" * size])
+        if number % 20 == 19:
+            proxy.cut()
+            proxy.go_on()
+            wait_until(lambda: connection.is_connected and accepted.is_connected)
+            proxy.stall()
+    proxy.go_on()
+    pub.send("end")
+    thread.join(PATIENCE)
+    numbers = received[:-1]
+    assert numbers == sorted(set(numbers))
+    wait_until(lambda: process_events() or sum(lost for _, lost in told) + len(numbers) == count)
+    assert sum(log.of("gap")) == sum(lost for _, lost in told) == count - len(numbers)
+    assert {channel for channel, _ in told} == {sub}
+
+
+def test_a_gap_is_told_behind_a_relay(make_context):
+    source, relay, end = make_context(), make_context(), make_context()
+    listener = source.listen("localhost:0")
+    proxy = Proxy(listener.port)
+    connection = relay.connect(f"localhost:{proxy.port}", reconnect=QUICKLY)
+    behind = relay.listen("localhost:0")
+    end.connect(f"localhost:{behind.port}")
+    pub, sub = PubChannel(source, "news"), SubChannel(end, "news")
+    wait_until(lambda: listener.connections)
+    [accepted] = listener.connections
+    told = []
+    sub.gap.bind(lambda _, lost: told.append(lost))
+    pub.send("first")
+    assert sub.recv(PATIENCE) == "first"
+    # More than the session keeps, none of which arrives.
+    session = accepted._session
+    proxy.stall()
+    session._kept_size = 1
+    for number in range(20):
+        pub.send(str(number))
+        source.flush()
+    wait_until(lambda: session.kept_count == 1)
+    proxy.let_nobody_through()
+    wait_until(lambda: connection.is_reconnecting and accepted.is_reconnecting)
+    proxy.go_on()
+    proxy.let_through()
+    received = []
+    wait_until(lambda: received.extend(sub.recv_all()) or "19" in received)
+    wait_until(lambda: process_events() or sum(told) + len(received) == 20)
+    proxy.close()
+
+
+# Peers that go away
+
+
+def test_a_server_that_is_killed_and_started_anew(make_context):
+    server, port = start_server("first")
+    client = make_context()
+    connection = client.connect(f"localhost:{port}", 10.0, reconnect=QUICKLY)
+    log = Log(connection)
+    calc, state = ReqChannel(client, "calc"), StateChannel(client, "status")
+    assert calc.add(1, 2).result(PATIENCE) == 3
+    running = calc.wait()
+    wait_until(running.running)
+    wait_until(lambda: state.recv() == "started with first")
+    server.kill()
+    server.communicate()
+    with pytest.raises(ConnectionProblem):
+        running.result(PATIENCE)
+    waiting = calc.add(3, 4)
+    server, _ = start_server("second", port)
+    assert waiting.result(PATIENCE) == 7
+    wait_until(lambda: state.recv() == "started with second")
+    pub, sub = PubChannel(client, "there"), SubChannel(client, "back")
+    pub.send("again")
+    assert sub.recv(PATIENCE) == "again"
+    wait_until(lambda: log.of("reconnected") == [False])
+    server.kill()
+    server.communicate()
+
+
+def test_a_server_that_says_goodbye_may_come_back(make_context):
+    server = make_context()
+    listener = server.listen("localhost:0")
+    port = listener.port
+    client = make_context()
+    connection = client.connect(f"localhost:{port}", reconnect=QUICKLY)
+    log = Log(connection)
+    pub = PubChannel(client, "news")
+    server.close()
+    wait_until(lambda: connection.is_reconnecting)
+    pub.send("for the next one")
+    successor = make_context()
+    sub = SubChannel(successor, "news")
+    successor.listen(f"localhost:{port}")
+    assert sub.recv(PATIENCE) == "for the next one"
+    wait_until(lambda: log.of("reconnected") == [False])
+    assert log.of("reconnecting") == ["Closed from other end."]
+    assert connection.id2 == successor.id
+
+
+def test_a_bound_peer_that_is_bound_anew(make_context):
+    client = make_context()
+    first = make_context()
+    bound = first.bind("localhost:0")
+    port = bound.port1
+    connection = client.connect(f"localhost:{port}", reconnect=QUICKLY)
+    pub = PubChannel(client, "news")
+    wait_until(lambda: bound.is_connected)
+    bound.close_on_problem()
+    wait_until(lambda: connection.is_reconnecting)
+    sub = SubChannel(first, "news")
+    first.bind(f"localhost:{port}")
+    wait_until(lambda: connection.is_connected)
+    pub.send("once more")
+    assert sub.recv(PATIENCE) == "once more"
+
+
+def test_a_client_that_goes_on_too_late_begins_anew(make_context):
+    server, client = make_context(), make_context()
+    listener = server.listen("localhost:0", session_lifetime=0.05)
+    proxy = Proxy(listener.port)
+    connection = client.connect(f"localhost:{proxy.port}", reconnect=QUICKLY)
+    wait_until(lambda: listener.connections)
+    [accepted] = listener.connections
+    log, accepted_log = Log(connection), Log(accepted)
+    proxy.let_nobody_through()
+    wait_until(lambda: accepted_log.of("closed"))
+    assert accepted_log.of("closed") == ["The line was lost, and the peer did not come back."]
+    proxy.let_through()
+    wait_until(lambda: log.of("reconnected") == [False])
+    wait_until(lambda: listener.connections)
+    assert listener.connections != (accepted,)
+    pub, sub = PubChannel(server, "news"), SubChannel(client, "news")
+    wait_until(lambda: pub.send("new") or sub.recv(False) == "new")
+    proxy.close()
+
+
+def test_those_who_wait_for_a_client_that_was_killed_hear_of_it_at_once(make_context):
+    server = make_context()
+    listener = server.listen("localhost:0")
+    program = """
+import sys, time, yoton
+class Slow(yoton.RepChannel):
+    def wait(self):
+        time.sleep(100)
+context = yoton.Context()
+Slow(context, "slow").set_mode("thread")
+context.connect("localhost:" + sys.argv[1], 10.0, reconnect=True)
+time.sleep(100)
+"""
+    client = subprocess.Popen([sys.executable, "-c", program, str(listener.port)])
+    future = ReqChannel(server, "slow").wait()
+    wait_until(future.running)
+    client.send_signal(signal.SIGKILL)
+    client.wait()
+    started = time.monotonic()
+    with pytest.raises(ConnectionProblem):
+        future.result(PATIENCE)
+    assert time.monotonic() - started < PATIENCE / 2
+
+
+def test_those_who_wait_for_a_peer_out_of_reach_hear_of_it_in_the_end(proxied, monkeypatch):
+    monkeypatch.setattr("yoton.connection.joining.SESSION_LIFETIME", 0.2)
+    server, client, _, proxy, connection = proxied
+
+    class Slow(RepChannel):
+        def wait(self):
+            may_end.wait(PATIENCE)
+
+    may_end = threading.Event()
+    Slow(server, "slow").set_mode("thread")
+    future = ReqChannel(client, "slow").wait()
+    wait_until(future.running)
+    proxy.let_nobody_through()
+    with pytest.raises(ConnectionProblem):
+        future.result(PATIENCE)
+    assert connection.is_reconnecting
+    may_end.set()
+
+
+# The end
+
+
+def test_giving_up(make_context):
+    server, client = make_context(), make_context()
+    proxy = Proxy(server.listen("localhost:0").port)
+    policy = QUICKLY._replace(give_up_after=0.1)
+    connection = client.connect(f"localhost:{proxy.port}", reconnect=policy)
+    log = Log(connection)
+    proxy.let_nobody_through()
+    wait_until(lambda: log.of("closed"))
+    assert log.of("closed")[0].startswith("Could not reconnect: ")
+    assert not connection.is_alive
+    assert client.connections_all == []
+    proxy.close()
+
+
+@pytest.mark.parametrize("how", ["connection", "context", "problem"])
+def test_closing_without_a_line(proxied, how):
+    _, client, _, proxy, connection = proxied
+    log = Log(connection)
+    proxy.let_nobody_through()
+    wait_until(lambda: connection.is_reconnecting)
+    started = time.monotonic()
+    if how == "connection":
+        connection.close("enough")
+    elif how == "context":
+        client.close()
+    else:
+        connection.close_on_problem("enough")
+    assert time.monotonic() - started < 1.0
+    wait_until(lambda: log.of("closed"))
+    assert log.of("closed") == ["Closed by the context." if how == "context" else "enough"]
+    proxy.let_through()
+    time.sleep(0.1)
+    assert not connection.is_alive
+
+
+def test_closing_with_a_line_does_not_bring_it_back(proxied):
+    _, _, listener, _, connection = proxied
+    log = Log(connection)
+    connection.close()
+    wait_until(lambda: log.of("closed"))
+    assert log.entries == [("closed", "Closed on command.")]
+    wait_until(lambda: not listener.connections)
+
+
+def test_a_closed_listener_gives_up_those_without_a_line(proxied):
+    _, _, listener, proxy, _ = proxied
+    [accepted] = listener.connections
+    proxy.let_nobody_through()
+    wait_until(lambda: accepted.is_reconnecting)
+    listener.close()
+    assert not accepted.is_alive
+
+
+def test_a_flush_without_a_line_waits_for_one(proxied):
+    _, client, _, proxy, connection = proxied
+    pub = PubChannel(client, "news")
+    proxy.let_nobody_through()
+    wait_until(lambda: connection.is_reconnecting)
+    pub.send("later")
+    with pytest.raises(FlushTimeout):
+        client.flush(0.05)
+    proxy.let_through()
+    client.flush(PATIENCE)
+
+
+def test_the_first_time_has_to_succeed(make_context):
+    with pytest.raises(ConnectFailed):
+        make_context().connect("localhost:1", 0.05, reconnect=True)
+
+
+def test_a_policy_that_makes_no_sense_is_refused(make_context):
+    with pytest.raises(ArgumentError):
+        make_context().connect("localhost:1", reconnect=ReconnectPolicy(factor=0.0))
+
+
+def test_a_forked_child_does_not_reconnect(proxied):
+    server, client, _, proxy, connection = proxied
+    pub, sub = PubChannel(client, "news"), SubChannel(server, "news")
+    proxy.cut()
+
+    def look():
+        assert not connection.is_alive
+        assert client.connection_count == 0
+
+    run_in_child(look)
+    pub.send("from the parent")
+    assert sub.recv(PATIENCE) == "from the parent"
+
+
+def test_the_end_of_a_program_without_a_line(make_context):
+    program = """
+import sys, time, yoton
+context = yoton.Context()
+connection = context.connect("localhost:" + sys.argv[1], 10.0, reconnect=True)
+pub = yoton.PubChannel(context, "news")
+print("connected", flush=True)
+sys.stdin.readline()
+while not connection.is_reconnecting:
+    time.sleep(0.01)
+pub.send("never")
+"""
+    proxy = Proxy(make_context().listen("localhost:0").port)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(proxy.port)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "connected\n"
+    proxy.let_nobody_through()
+    process.communicate("go\n", timeout=PATIENCE)
+    assert process.returncode == 0
+    proxy.close()
+
+
+def test_thousands_of_cuts_leave_no_threads_behind(proxied):
+    server, client, _, proxy, connection = proxied
+    pub, sub = PubChannel(client, "news"), SubChannel(server, "news")
+    before = threading.active_count()
+    for number in range(100):
+        proxy.cut()
+        pub.send(str(number))
+        assert sub.recv(PATIENCE) == str(number)
+    wait_until(lambda: connection.is_connected)
+    wait_until(lambda: threading.active_count() <= before + 4)
+
+
+def test_a_process_is_watched():
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    watch = returning.ProcessWatch(process.pid)
+    assert not watch.has_ended
+    process.communicate(b"\n")
+    assert watch.has_ended
+    assert not returning.ProcessWatch(process.pid).has_ended  # never seen
+    assert not returning.ProcessWatch(0).has_ended

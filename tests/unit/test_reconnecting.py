@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import math
+import random
+from itertools import islice
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from yoton.connection.reconnecting import ReconnectPolicy
+from yoton.exceptions import ArgumentError
+
+
+def delays(policy: ReconnectPolicy, count: int) -> list[float]:
+    return list(islice(policy.delays(random.Random(1)), count))
+
+
+def test_delays_grow_up_to_the_ceiling() -> None:
+    policy = ReconnectPolicy(first_delay=1.0, factor=2.0, ceiling=5.0, jitter=0.0)
+    assert delays(policy, 5) == [1.0, 2.0, 4.0, 5.0, 5.0]
+
+
+@given(st.floats(0, 10), st.floats(1, 10), st.floats(0, 10), st.floats(0, 1))
+def test_chance_takes_no_more_than_its_part(
+    first_delay: float, factor: float, ceiling: float, jitter: float
+) -> None:
+    policy = ReconnectPolicy(first_delay, factor, ceiling, jitter)
+    policy.check()
+    steady = delays(policy._replace(jitter=0.0), 20)
+    for delay, longest in zip(delays(policy, 20), steady, strict=True):
+        assert longest * (1 - jitter) - 1e-9 <= delay <= longest <= ceiling
+
+
+def test_delays_go_on_for_ever() -> None:
+    assert delays(ReconnectPolicy(factor=1e10, jitter=0.0), 1000)[-1] == ReconnectPolicy().ceiling
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"first_delay": -1.0},
+        {"factor": 0.5},
+        {"ceiling": math.inf},
+        {"ceiling": math.nan},
+        {"jitter": 1.5},
+        {"give_up_after": -0.1},
+        {"first_delay": "soon"},
+    ],
+)
+def test_values_that_make_no_sense_are_refused(changes: dict[str, float]) -> None:
+    with pytest.raises(ArgumentError):
+        ReconnectPolicy()._replace(**changes).check()

@@ -1,0 +1,193 @@
+"""How a connection that has lost its line gets another one, or is given up."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import sys
+import threading
+from collections.abc import Callable
+
+from yoton.clock import Deadline, monotonic
+from yoton.connection.reconnecting import ReconnectPolicy
+from yoton.events.scheduler import ScheduledCall, scheduler
+from yoton.exceptions import ConnectFailed
+from yoton.waiting import WaitPoint
+
+logger = logging.getLogger(__name__)
+
+#: Seconds for which a session is kept without a line: a cable that is out, a laptop that sleeps
+#: for a moment. What waits for the peer takes memory meanwhile.
+SESSION_LIFETIME = 60.0
+
+
+#: Seconds between two looks whether the process of a peer without a line has ended: it takes a
+#: moment from the end of its line to its own.
+_LOOK_INTERVAL = 0.25
+
+
+class Reconnector:
+    """Tries to connect again, in a thread, each time that a line was lost.
+
+    Parameters
+    ----------
+    policy : ReconnectPolicy
+        When.
+    reconnect : callable
+        Connects; raises ConnectFailed if that does not work yet.
+    tried_in_vain : callable
+        Called after each try that failed with the seconds without a line so far.
+    give_up : callable
+        Called with the reason if it did not work in time.
+    name : str
+        For the thread.
+    """
+
+    def __init__(
+        self,
+        policy: ReconnectPolicy,
+        reconnect: Callable[[], object],
+        tried_in_vain: Callable[[float], object],
+        give_up: Callable[[str], object],
+        name: str,
+    ) -> None:
+        self._policy = policy
+        self._reconnect = reconnect
+        self._tried_in_vain = tried_in_vain
+        self._give_up = give_up
+        self._name = name
+        # Guards the flag.
+        self._lock = threading.RLock()
+        self._is_stopped = False
+        self._changed = WaitPoint(self._lock)
+
+    def line_lost(self) -> None:
+        """Begin to try."""
+        try:
+            threading.Thread(
+                target=self._try, name=f"yoton-reconnect {self._name}", daemon=True
+            ).start()
+        except RuntimeError as error:  # an interpreter that is ending allows no thread
+            self._give_up(f"Could not reconnect: {error}")
+
+    def line_found(self) -> None:
+        """Nothing to do: it has tried until there was one."""
+
+    def stop(self) -> None:
+        """Try no more; does not wait for a try that is under way."""
+        with self._lock:
+            self._changed.wake_all()
+            self._is_stopped = True
+
+    def _try(self) -> None:
+        lost_at = monotonic()
+        limit = self._policy.give_up_after
+        for delay in self._policy.delays(random.Random()):
+            if self._changed.wait_for(lambda: self._is_stopped, Deadline(delay)):
+                return
+            try:
+                self._reconnect()
+                return
+            except ConnectFailed as error:
+                logger.debug("%s: %s", self._name, error)
+                absence = monotonic() - lost_at
+                self._tried_in_vain(absence)
+                if limit is not None and absence >= limit:
+                    self._give_up(f"Could not reconnect: {error}")
+                    return
+
+
+class Expectation:
+    """Waits for a peer whose line was lost to come back, for a while.
+
+    Parameters
+    ----------
+    lifetime : float
+        Seconds to wait.
+    give_up : callable
+        Called if it did not come; it knows by itself if it has.
+    is_in_vain : callable
+        Tells that it will not come.
+    """
+
+    def __init__(
+        self,
+        lifetime: float,
+        give_up: Callable[[], object],
+        is_in_vain: Callable[[], bool],
+    ) -> None:
+        self._lifetime = lifetime
+        self._give_up = give_up
+        self._is_in_vain = is_in_vain
+        # Guards the call.
+        self._lock = threading.RLock()
+        self._call: ScheduledCall | None = None
+
+    def line_lost(self) -> None:
+        """Begin to wait."""
+        self._look(monotonic() + self._lifetime)
+
+    def line_found(self) -> None:
+        """Wait no more."""
+        with self._lock:
+            call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
+
+    def stop(self) -> None:
+        """Wait no more."""
+        self.line_found()
+
+    def _look(self, end: float) -> None:
+        now = monotonic()
+        if now >= end or self._is_in_vain():
+            self._give_up()
+            return
+        try:
+            call = scheduler.call_at(min(now + _LOOK_INTERVAL, end), lambda: self._look(end))
+        except RuntimeError:  # an interpreter that is ending allows no thread
+            self._give_up()
+            return
+        with self._lock:
+            self._call = call
+
+
+class ProcessWatch:
+    """Knows whether a process of this machine has ended.
+
+    Parameters
+    ----------
+    pid : int
+        Its id.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        # In another container, the same number would mean another process, or none.
+        self._was_seen = not self._is_absent()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it certainly has. False also if nobody can tell."""
+        return self._was_seen and self._is_absent()
+
+    def _is_absent(self) -> bool:
+        if sys.platform == "win32" or self._pid <= 0:  # there it would end the process
+            return False
+        try:
+            os.kill(self._pid, 0)
+            return _is_zombie(self._pid)
+        except ProcessLookupError:
+            return True
+        except OSError:
+            return False  # it is somebody else's
+
+
+def _is_zombie(pid: int) -> bool:
+    """Tell whether a process has ended, and its parent has not heard of it yet."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b") ")[2][:1] in (b"Z", b"X")
+    except OSError:
+        return False  # there is no such file system here

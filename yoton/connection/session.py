@@ -1,0 +1,202 @@
+"""What goes over one connection, whatever happens to the lines that it has one after the other.
+
+A sender keeps what it has written until the peer says that it has it. When a line is lost, each
+end tells the other on the next one which package it got last. What was written behind that is
+written again, in the same order; what the peer has had all the same, its router drops by the
+number. So everything arrives once and in order, as long as the sender has kept enough. Where it
+has not, it knows what is missing, and tells that.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from yoton.package import BEGINNING, Gap, Loss, Package, Place
+
+#: Bytes of packages that a sender keeps, unless it says otherwise: more than the buffers of two
+#: ends of TCP hold (some 6 MiB on Linux), so that nothing on its way is beyond that.
+DEFAULT_KEPT_SIZE = 2**24
+
+#: Bytes that a package counts besides its data: a burst of tiny ones takes memory as well.
+_PACKAGE_OVERHEAD = 256
+
+#: Packages without their data that are remembered to count them, should they be missing.
+MAX_REMEMBERED = 2**17
+
+#: Packages and bytes after which the sender is told that they have come.
+ACKNOWLEDGED_COUNT = 64
+ACKNOWLEDGED_SIZE = 2**18
+
+
+class _Kept(NamedTuple):
+    package: Package
+    #: Bytes of all before it, and with it.
+    begin: int
+    end: int
+
+
+class _Remembered(NamedTuple):
+    place: Place
+    loss: Loss
+
+
+class Session:
+    """What one end of a connection has sent and got, over all its lines.
+
+    Parameters
+    ----------
+    token : str, optional
+        Its name, by which the other end knows it. Default: make a new one, which nobody guesses.
+    kept_size : int
+        Bytes of packages to keep until the peer has them.
+    """
+
+    def __init__(self, token: str = "", kept_size: int = DEFAULT_KEPT_SIZE) -> None:
+        self.token = token or secrets.token_hex(16)
+        self._kept_size = kept_size
+        # Guards all that follows.
+        self._lock = threading.RLock()
+        self._kept: deque[_Kept] = deque()
+        # Those that were kept before, and had to go before the peer said that it has them.
+        self._remembered: deque[_Remembered] = deque(maxlen=MAX_REMEMBERED)
+        self._received = BEGINNING
+        self._unacknowledged_count = 0
+        self._unacknowledged_size = 0
+        self._resent = 0
+
+    @property
+    def received(self) -> Place:
+        """The package that came last."""
+        return self._received
+
+    @property
+    def kept_count(self) -> int:
+        """The number of packages of which the peer has not said that it has them."""
+        return len(self._kept)
+
+    @property
+    def resent(self) -> int:
+        """The number of messages that were written again, all together."""
+        return self._resent
+
+    # Sending
+
+    def keep(self, package: Package) -> None:
+        """Keep a package that is about to be written.
+
+        To do so twice in a row, as Ctrl-C came in between, does no harm.
+        """
+        with self._lock:
+            begin = self._kept[-1].end if self._kept else 0
+            end = begin + len(package.data) + _PACKAGE_OVERHEAD
+            self._kept.append(_Kept(package, begin, end))
+            while True:
+                first = self._kept[0]
+                if len(self._kept) == 1 or end - first.begin <= self._kept_size:
+                    return
+                self._remembered.append(_remembered(first.package))
+                self._kept.popleft()
+
+    def acknowledged(self, place: Place) -> None:
+        """Take note that the peer has got a package, and so all before it."""
+        with self._lock:
+            count = _count_through(place, (_place(kept.package) for kept in self._kept))
+            if count:
+                self._remembered.clear()
+                for _ in range(count):
+                    self._kept.popleft()
+            else:
+                for _ in range(_count_through(place, (each.place for each in self._remembered))):
+                    self._remembered.popleft()
+
+    def resume(self, received: Place) -> tuple[list[Package], Gap]:
+        """Go on over a new line to the same peer.
+
+        Parameters
+        ----------
+        received : tuple of int
+            The package that the peer got last.
+
+        Returns
+        -------
+        list of Package
+            What to write first; they will be kept again when they are written.
+        Gap
+            What is missing before them. It will be told again, until the peer says that it has
+            got that, or something behind it.
+        """
+        with self._lock:
+            self.acknowledged(received)
+            packages = [kept.package for kept in self._kept]
+            self._resent += sum(package.count for package in packages)
+            self._kept.clear()
+            return packages, self._gap()
+
+    def restart(self) -> Gap:
+        """Go on with another peer, which got nothing of what was written.
+
+        Returns
+        -------
+        Gap
+            What the peer before may not have got.
+        """
+        with self._lock:
+            self._remembered.extend(_remembered(kept.package) for kept in self._kept)
+            self._kept.clear()
+            self._received = BEGINNING
+            return self._gap()
+
+    def _gap(self) -> Gap:
+        place = self._remembered[-1].place if self._remembered else BEGINNING
+        return Gap(place, _sum_up(self._remembered))
+
+    # Receiving
+
+    def note_gap(self, gap: Gap) -> None:
+        """Take note of what will not come: all up to there has come, or is known to be missing."""
+        if gap.place != BEGINNING:
+            self._received = gap.place
+
+    def note_received(self, packages: Sequence[Package]) -> bool:
+        """Take note of packages that came; tells whether the peer should hear of that."""
+        self._received = _place(packages[-1])
+        self._unacknowledged_count += len(packages)
+        self._unacknowledged_size += sum(len(package.data) for package in packages)
+        is_due = (
+            self._unacknowledged_count >= ACKNOWLEDGED_COUNT
+            or self._unacknowledged_size >= ACKNOWLEDGED_SIZE
+        )
+        if is_due:
+            self._unacknowledged_count = self._unacknowledged_size = 0
+        return is_due
+
+
+def _place(package: Package) -> Place:
+    return package.source_id, package.source_seq
+
+
+def _count_through(place: Place, places: Iterable[Place]) -> int:
+    """Count the places up to a certain one, which may stand there several times in a row."""
+    count = 0
+    for number, each in enumerate(places, 1):
+        if each == place:
+            count = number
+        elif count:
+            break
+    return count
+
+
+def _remembered(package: Package) -> _Remembered:
+    return _Remembered(_place(package), Loss(package.slot, package.dest_id, package.count))
+
+
+def _sum_up(remembered: Iterable[_Remembered]) -> list[Loss]:
+    totals: dict[tuple[int, int], int] = {}
+    # What was kept twice counts once.
+    for _, (slot, dest_id, messages) in dict.fromkeys(remembered):
+        totals[slot, dest_id] = totals.get((slot, dest_id), 0) + messages
+    return [Loss(slot, dest_id, messages) for (slot, dest_id), messages in totals.items()]
