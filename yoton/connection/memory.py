@@ -131,8 +131,10 @@ class _Pipe:
                 return
             self._changed.wake_all()
             data, rest = bytes(self._buffer[:at_most]), self._buffer[at_most:]
-            chunks.append(data)
+            # In this order: an interrupt may come behind the call, and would have the same bytes
+            # read twice.
             self._buffer = rest
+            chunks.append(data)
 
     def write(self, data: bytes, counts: list[int]) -> None:
         with self._lock:
