@@ -19,8 +19,8 @@ message_types clientserver
 
 connection.framing connection.handshake connection.heartbeat connection.streams connection.outbox
 connection.session connection.reconnecting
-connection.protocol connection.memory connection.spin
-connection.reader connection.writer connection.transports
+connection.fault_plan connection.protocol connection.memory connection.spin
+connection.faults connection.reader connection.writer connection.transports
 connection.threaded
 connection.accepting
 
@@ -60,6 +60,7 @@ PURE = {
     "connection.handshake",
     "connection.heartbeat",
     "connection.protocol",
+    "connection.fault_plan",
     "channels.negotiation",
     "channels.sync",
 }
