@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from interrupts import random_interrupts
+from links import OTHER, OWN, End, patience
 from recorded import BEAT, CLOSE, LINE_OF_Y, plain_package, read_plain_packages
 from support import PATIENCE, wait_until
 
@@ -16,17 +17,13 @@ from yoton.clock import Deadline
 from yoton.connection import heartbeat, threaded
 from yoton.connection.framing import encode_package
 from yoton.connection.memory import MemoryStream, memory_stream_pair
-from yoton.connection.outbox import Outbox
-from yoton.connection.protocol import Identity, Protocol, Role, State, contexts_gone_package
+from yoton.connection.protocol import Protocol, Role, State, contexts_gone_package
 from yoton.connection.streams import read_some
-from yoton.connection.threaded import ThreadedLink, hang_up, shake_hands
+from yoton.connection.threaded import hang_up, shake_hands
 from yoton.exceptions import ConnectFailed
 from yoton.message_types import OBJECT
 from yoton.package import Package
-from yoton.queues import Overflow
 
-OWN = Identity(1, 10, name="own")
-OTHER = Identity(2, 20, name="other")
 OWN_LINE = b"YOTON!0000000000000001.+10\r\n"
 
 #: Bytes that a stream holds: little more than a package, and than a handshake and a hello.
@@ -34,91 +31,6 @@ TINY = 100
 SMALL = 300
 
 Log = pytest.LogCaptureFixture
-
-
-def patience() -> Deadline:
-    return Deadline(PATIENCE)
-
-
-class Owner:
-    """Notes what its link tells."""
-
-    def __init__(self, timeout: float) -> None:
-        self.timeout = timeout
-        self.packages: list[Package] = []
-        self.gone: list[int] = []
-        self.silence: list[bool] = []
-        self.closing: list[str] = []
-        self.ended: list[str] = []
-        #: Called with the packages that arrive.
-        self.on_packages: Callable[[Sequence[Package]], object] = lambda packages: None
-        #: Called when the link closes.
-        self.on_closing: Callable[[], object] = lambda: None
-
-    def deliver(self, packages: Sequence[Package]) -> None:
-        self.packages += packages
-        self.on_packages(packages)
-
-    def deliver_leading(self, packages: Sequence[Package]) -> bool:
-        return False
-
-    def act(self) -> None:
-        pass
-
-    def contexts_gone(self, ids: Sequence[int]) -> None:
-        self.gone += ids
-
-    def silence_changed(self, is_silent: bool) -> None:
-        self.silence.append(is_silent)
-
-    def link_closing(self, reason: str) -> None:
-        assert not self.ended
-        self.closing.append(reason)
-        self.on_closing()
-
-    def link_ended(self, reason: str) -> None:
-        self.ended.append(reason)
-
-    @property
-    def numbers(self) -> list[int]:
-        return [package.source_seq for package in self.packages]
-
-
-class End:
-    """A link with its outbox and its owner."""
-
-    def __init__(
-        self, stream: MemoryStream, protocol: Protocol, own: Identity, timeout: float = PATIENCE
-    ) -> None:
-        self.stream = stream
-        self.protocol = protocol
-        self.own = own
-        self.owner = Owner(timeout)
-        self.outbox = Outbox(100_000, Overflow.DROP_NEW)
-        self.link: ThreadedLink
-        # Numbering a package and appending it are one step, as in a context.
-        self._numbering = threading.Lock()
-        self._seq = 0
-
-    def shake_hands(self) -> None:
-        greeting = shake_hands(self.stream, self.protocol, PATIENCE)
-        name = "to test"
-        self.link = ThreadedLink(
-            self.stream, self.protocol, greeting, self.outbox, self.owner, name
-        )
-
-    def put(self, data: bytes, is_msgpack: bool = False) -> bool:
-        with self._numbering:
-            self._seq += 1
-            return self.outbox.put(Package(data, 8, self.own.id, self._seq, is_msgpack=is_msgpack))
-
-    def send(self, *messages: bytes) -> None:
-        for data in messages:
-            assert self.put(data)
-            self.link.kick()
-
-    def join(self) -> None:
-        assert self.link.join(patience()), "the link ends"
 
 
 class PlainPeer:
