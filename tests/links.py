@@ -12,6 +12,7 @@ from yoton.connection.outbox import Outbox
 from yoton.connection.protocol import Identity, Protocol
 from yoton.connection.streams import ByteStream
 from yoton.connection.threaded import ThreadedLink, shake_hands
+from yoton.interest import Notice
 from yoton.package import Package
 from yoton.queues import Overflow
 
@@ -30,6 +31,7 @@ class Owner:
         self.timeout = timeout
         self.packages: list[Package] = []
         self.gone: list[int] = []
+        self.notices: list[Notice] = []
         self.silence: list[bool] = []
         self.closing: list[str] = []
         self.ended: list[str] = []
@@ -50,6 +52,9 @@ class Owner:
 
     def contexts_gone(self, ids: Sequence[int]) -> None:
         self.gone += ids
+
+    def heard(self, notice: Notice) -> None:
+        self.notices.append(notice)
 
     def silence_changed(self, is_silent: bool) -> None:
         self.silence.append(is_silent)
@@ -83,8 +88,8 @@ class End:
         self._numbering = threading.Lock()
         self._seq = 0
 
-    def shake_hands(self) -> None:
-        greeting = shake_hands(self.stream, self.protocol, PATIENCE)
+    def shake_hands(self, timeout: float = PATIENCE) -> None:
+        greeting = shake_hands(self.stream, self.protocol, timeout)
         name = "to test"
         self.link = ThreadedLink(
             self.stream, self.protocol, greeting, self.outbox, self.owner, name
