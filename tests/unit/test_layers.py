@@ -37,6 +37,7 @@ connection.listener
 connection
 
 context
+testing
 
 channels.condition channels.sync channels.negotiation channels.error_replies channels.exporting
 channels.forked_output

@@ -1,0 +1,181 @@
+"""Two contexts joined over a line on which things go wrong, as users test their programs."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from support import PATIENCE, wait_until
+
+import yoton
+from yoton.connection import threaded
+from yoton.connection.faults import Faults, FaultyStream, faulty_stream_pair
+from yoton.connection.memory import memory_stream_pair
+from yoton.connection.streams import ByteStream
+from yoton.testing import StreamConnection, join_contexts
+
+SEEDS = range(20)
+
+
+class Calculator(yoton.RepChannel):
+    def __init__(self, context: yoton.Context, slot: str) -> None:
+        super().__init__(context, slot)
+        self.is_busy = threading.Event()
+        self.may_go_on = threading.Event()
+
+    def add(self, a: int, b: int) -> int:
+        return a + b
+
+    def think(self) -> str:
+        self.is_busy.set()
+        self.may_go_on.wait(PATIENCE)
+        return "42"
+
+
+class Side:
+    """A context with a channel of each kind, joined to another one."""
+
+    def __init__(self) -> None:
+        self.context = yoton.Context()
+        self.pub = yoton.PubChannel(self.context, "news", yoton.OBJECT)
+        self.sub = yoton.SubChannel(self.context, "news", yoton.OBJECT)
+        self.state = yoton.StateChannel(self.context, "state", yoton.OBJECT)
+        self.connection: StreamConnection
+        self.reasons: list[str] = []
+
+    def news(self, count: int) -> list[object]:
+        return [self.sub.recv(PATIENCE) for _ in range(count)]
+
+
+class Sides:
+    """Two sides; one of them calculates for the other."""
+
+    def __init__(self, streams: tuple[ByteStream, ByteStream]) -> None:
+        self.streams = streams
+        self.both = self.first, self.second = Side(), Side()
+        self.calculator = Calculator(self.first.context, "sums")
+        self.calculator.set_mode("thread")
+        self.request = yoton.ReqChannel(self.second.context, "sums")
+
+    def join(self) -> None:
+        contexts = self.first.context, self.second.context
+        connections = join_contexts(*contexts, self.streams)
+        for side, connection in zip(self.both, connections, strict=True):
+            side.connection = connection
+
+    def close(self) -> None:
+        for side in self.both:
+            side.context.close()
+        self.calculator.close()
+
+
+@pytest.fixture
+def to_close() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def faulty_sides(to_close: ExitStack, faults: Faults, seed: int = 0) -> Sides:
+    sides = Sides(faulty_stream_pair(faults, seed))
+    to_close.callback(sides.close)
+    return sides
+
+
+def test_contexts_can_be_joined_without_sockets(to_close: ExitStack) -> None:
+    sides = Sides(memory_stream_pair())
+    to_close.callback(sides.close)
+    sides.first.state.send("known before")
+    sides.join()
+    connections = [side.connection for side in sides.both]
+    assert [connection.is_connected for connection in connections] == [True, True]
+    assert connections[0].id2 == sides.second.context.id
+    wait_until(lambda: sides.second.state.recv() == "known before")
+    sides.second.context.close()
+    wait_until(lambda: sides.first.context.connection_count == 0)
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        Faults(max_piece=1),
+        Faults(max_piece=100, delay=(0.0, 0.003)),
+        Faults(bandwidth=500_000.0, delay=0.005),
+    ],
+    ids=str,
+)
+def test_messages_requests_and_states_arrive_however_slow_the_line_is(
+    to_close: ExitStack, faults: Faults
+) -> None:
+    for seed in range(3):
+        sides = faulty_sides(to_close, faults, seed)
+        sides.join()
+        calls = []
+        for number in range(40):
+            for side in sides.both:
+                side.pub.send({"number": number, "data": bytes(number * 17 % 500)})
+            sides.first.state.send(number)
+            calls.append(sides.request.add(number, 1))
+        for side in sides.both:
+            assert [message["number"] for message in side.news(40)] == list(range(40))
+        assert [call.result(PATIENCE) for call in calls] == list(range(1, 41))
+        wait_until(lambda state=sides.second.state: state.recv() == 39)
+
+
+def test_a_call_ends_when_the_line_is_cut(to_close: ExitStack) -> None:
+    sides = faulty_sides(to_close, Faults())
+    to_close.callback(sides.calculator.may_go_on.set)
+    sides.join()
+    call = sides.request.think()
+    assert sides.calculator.is_busy.wait(PATIENCE)
+    stream = sides.streams[0]
+    assert isinstance(stream, FaultyStream)
+    stream.cut()
+    with pytest.raises(yoton.ConnectionClosed):
+        call.result(PATIENCE)
+
+
+def test_contexts_find_each_other_again_over_another_line(to_close: ExitStack) -> None:
+    sides = faulty_sides(to_close, Faults(cut_after=(1000, 5000)))
+    sides.join()
+    for number in range(100):
+        sides.first.pub.send(number)
+        sides.second.pub.send(number)
+    wait_until(lambda: not any(side.context.connection_count for side in sides.both))
+    sides.streams = faulty_stream_pair(Faults(max_piece=10), seed=1)
+    sides.join()
+    sides.first.pub.send("again")
+    # What was under way when the line was cut is lost, and nothing else changes places.
+    came = list(iter(lambda: sides.second.sub.recv(PATIENCE), "again"))
+    assert came == sorted(set(came))
+
+
+@pytest.mark.parametrize("cut_after", [20, 150])
+def test_a_line_that_is_cut_while_hands_are_shaken_joins_nobody(
+    to_close: ExitStack, cut_after: int
+) -> None:
+    sides = faulty_sides(to_close, Faults(cut_after=cut_after))
+    with pytest.raises(yoton.ConnectFailed, match="Could not join the contexts"):
+        sides.join()
+    wait_until(lambda: not any(side.context.connection_count for side in sides.both))
+
+
+def test_damaged_bytes_end_no_thread(
+    to_close: ExitStack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The wire has no checksum: messages may come with other content, or on another slot."""
+    monkeypatch.setattr(threaded, "CLOSE_TIMEOUT", 0.2)
+    for seed in SEEDS:
+        sides = faulty_sides(to_close, Faults(corrupt_probability=0.0005), seed)
+        with contextlib.suppress(yoton.ConnectFailed):
+            sides.join()
+        for number in range(40):
+            for side in sides.both:
+                side.pub.send({"number": number, "data": bytes(300)})
+                side.state.send(number)
+            sides.request.add(number, 1)
+    to_close.close()
+    assert threaded.CANNOT_HANDLE not in caplog.text
+    assert "could not be handled" not in caplog.text
