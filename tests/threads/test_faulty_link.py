@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import random
 import threading
@@ -174,7 +175,7 @@ def test_a_damaged_handshake_is_refused_or_harmless() -> None:
 
 @pytest.mark.parametrize("faults", [Faults(), Faults(max_piece=50, delay=(0.0, 0.002))], ids=str)
 def test_a_line_that_is_cut_somewhere_ends_both_links(faults: Faults) -> None:
-    cut = Faults(faults.delay, max_piece=faults.max_piece, cut_after=(HANDSHAKE_SIZE, 10_000))
+    cut = dataclasses.replace(faults, cut_after=(HANDSHAKE_SIZE, 10_000))
     pairs = [Pair(cut, seed) for seed in SEEDS]
     for pair in pairs:
         assert len(pair.linked) == 2

@@ -29,7 +29,7 @@ MAX_UNDER_WAY = 2**16
 _LUMP_TIME = 0.01
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Faults:
     """What goes wrong with the bytes that come over a line; nothing, unless told.
 
@@ -53,7 +53,7 @@ class Faults:
     Raises
     ------
     ArgumentError
-        A value cannot be had. A ValueError.
+        A value of the wrong kind, or outside of what it may be. A ValueError.
     """
 
     delay: float | tuple[float, float] = 0.0
@@ -232,7 +232,7 @@ class _Course:
         if not probability:
             return data
         return bytes(
-            byte ^ 1 << self._flips.randrange(8) if self._flips.random() < probability else byte
+            byte ^ (1 << self._flips.randrange(8)) if self._flips.random() < probability else byte
             for byte in data
         )
 
