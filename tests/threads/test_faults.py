@@ -48,7 +48,7 @@ def read_to_end(stream: ByteStream) -> list[bytes]:
 def waiting(wait: Callable[[float], bool], stream: FaultyStream) -> Iterator[list[bool]]:
     """Have a thread wait at a stream, until after the block at most; gives what it got."""
     results: list[bool] = []
-    thread = threading.Thread(target=lambda: results.append(wait(PATIENCE)))
+    thread = threading.Thread(target=lambda: results.append(wait(2 * PATIENCE)))
     thread.start()
     inner = stream._stream
     parked = (stream._changed, inner._incoming._changed, inner._outgoing._changed)

@@ -317,7 +317,7 @@ def _ends(pieces: Iterable[bytes]) -> set[int]:
 
 def test_an_interrupt_loses_no_byte_and_doubles_none() -> None:
     for moment in itertools.count(1):
-        line = Line(Faults(max_piece=5, delay=(0.0, 1.0)))
+        line = Line(Faults(max_piece=5, delay=(0.0, 1.0), cut_after=12))
         line.arrive(b"abcdef")
         line.now += 2.0
         chunks: list[bytes] = []
@@ -329,7 +329,7 @@ def test_an_interrupt_loses_no_byte_and_doubles_none() -> None:
 
         line.plan.arrived += [b"ghi", b"jkl"]
         was_interrupted = is_interrupted(go_on, moment)
-        line.arrive(b"")
+        line.arrive(b"more", b"")
         line.run()
         assert b"".join(chunks) + line.bytes == b"abcdefghijkl"
         assert line.plan.has_room is False

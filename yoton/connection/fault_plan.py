@@ -108,7 +108,8 @@ class FaultPlan:
     def __init__(self, faults: Faults, seed: int) -> None:
         self.arrived: list[bytes] = []
         self._course = _Course(faults, seed)
-        # What is under way, in order. What ends the line stays as the last one.
+        # What is under way. Only the first one can be taken, whatever is due behind it. What ends
+        # the line stays as the last one.
         self._pieces: deque[_Piece] = deque()
         self._size = 0
 
@@ -204,9 +205,8 @@ class _Course:
             self._until_cut = Random(f"cut {seed}").randint(*_range(faults.cut_after))
         self._left_of_piece = 0
         self._delay = 0.0
-        # When the line has room for the next byte, and when the last one is there.
+        # When the line has room for the next byte.
         self._free_at = -math.inf
-        self._due = -math.inf
 
     def send(self, data: bytes, now: float) -> list[_Piece]:
         """Get the pieces that bytes become, or the end of the line; none once it is cut."""
@@ -218,14 +218,13 @@ class _Course:
         self._until_cut -= len(data)
         pieces = self._part(self._damage(data), now)
         if not self._until_cut:
-            pieces.append(_Piece(self._due, b"", line_cut()))
+            pieces.append(_Piece(pieces[-1].due, b"", line_cut()))
         return pieces
 
     def arrival(self, size: int, now: float) -> float:
         """Have so many bytes leave behind the others, and get the moment when they are there."""
         self._free_at = max(self._free_at, now) + size / self._faults.bandwidth
-        self._due = max(self._due, self._free_at + self._delay)
-        return self._due
+        return self._free_at + self._delay
 
     def _damage(self, data: bytes) -> bytes:
         probability = self._faults.corrupt_probability
