@@ -58,7 +58,7 @@ class FaultyStream:
         self._stream = stream
         # Touched by the one that reads.
         self._plan = FaultPlan(faults, seed)
-        # Guards the three flags.
+        # Guards the three flags as far as somebody waits for them.
         self._lock = threading.RLock()
         self._is_cut = False
         self._is_aborted = False
@@ -84,9 +84,7 @@ class FaultyStream:
         What this end has written already goes on. Nobody is told of it: writes find the stream
         full, and what comes waits.
         """
-        with self._lock:
-            self._changed.wake_all()
-            self._is_stalled = True
+        self._is_stalled = True  # which nobody waits for
 
     def resume(self) -> None:
         """End a `stall`; what is due by now comes at once."""
