@@ -47,7 +47,7 @@ BETWEEN_ROOMS = [
     ),
     *("next_recv_number", "queue_limit", "queue_overflow", "lead", "begin_burst", "flush_burst"),
     # of the context, for connections
-    *("own_identity", "new_outbox", "log_level", "act", "introduce"),
+    *("own_identity", "new_outbox", "log_level", "act"),
     *("connection_opened", "connection_closing", "connection_ended"),
     *("connection_resumed", "join_network", "line_closing"),
     # of connections, for the context

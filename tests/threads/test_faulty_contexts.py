@@ -15,7 +15,7 @@ from yoton.connection import threaded
 from yoton.connection.faults import Faults, FaultyStream, faulty_stream_pair
 from yoton.connection.memory import memory_stream_pair
 from yoton.connection.streams import ByteStream
-from yoton.testing import StreamConnection, join_contexts
+from yoton.testing import JoinedConnection, join_contexts
 
 SEEDS = range(20)
 
@@ -43,7 +43,7 @@ class Side:
         self.pub = yoton.PubChannel(self.context, "news", yoton.OBJECT)
         self.sub = yoton.SubChannel(self.context, "news", yoton.OBJECT)
         self.state = yoton.StateChannel(self.context, "state", yoton.OBJECT)
-        self.connection: StreamConnection
+        self.connection: JoinedConnection
         self.reasons: list[str] = []
 
     def news(self, count: int) -> list[object]:

@@ -164,6 +164,10 @@ class FaultyStream:
         """See `ByteStream.close`."""
         self._stream.close()
 
+    def abandon(self) -> None:
+        """See `ByteStream.abandon`."""
+        self._stream.abandon()
+
     @property
     def local_address(self) -> tuple[str, int]:
         """Host and port of this end."""
