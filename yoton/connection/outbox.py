@@ -35,6 +35,8 @@ class Outbox:
         What it holds, for others to look whether there is anything.
     dropped : int
         How many messages were dropped so far, because it was full or closed.
+    taken : int
+        How many messages were in it and are no longer.
     """
 
     def __init__(self, limit: int, overflow: Overflow) -> None:
@@ -49,6 +51,7 @@ class Outbox:
         self._is_closed = False
         self._changed = WaitPoint(self._lock)
         self.dropped = 0
+        self.taken = 0
 
     @property
     def count(self) -> int:
@@ -105,6 +108,8 @@ class Outbox:
         # From here on there is one call, the last: nothing comes in between.
         if not self.packages or self.packages[0] is not oldest:
             return False
+        # First, so that who reads the count before this never misses some.
+        self.taken += count
         self._count -= count
         self._size -= size
         if rest is None:

@@ -60,9 +60,10 @@ class Writer:
         # go when none waits; appended to by the link.
         self._notices: deque[bytes] = deque()
         self._signals: deque[bytes] = deque()
-        # Guards the flag.
+        # Guards the flag and the count, of messages that have left the outbox and are written.
         self._lock = threading.RLock()
         self._is_stopped = False
+        self._written_count = 0
         self._written = WaitPoint(self._lock)
         #: When something was last written, on the monotonic clock.
         self.last_write = monotonic()
@@ -117,9 +118,18 @@ class Writer:
         return True
 
     def wait_until_written(self, deadline: Deadline) -> bool:
-        """Wait until the stream has taken all that waits; False at the deadline or the end."""
-        self._written.wait_for(lambda: self._is_stopped or not self._has_pending(), deadline)
-        return not self._has_pending()
+        """Wait until the stream has taken all that waits; False at the deadline or the end.
+
+        What comes into the outbox meanwhile is not waited for: it may never be empty.
+        """
+        # In this order: what is taken in between is counted twice, not missed.
+        count = self._outbox.count + self._outbox.taken
+
+        def is_written() -> bool:
+            return self._written_count >= count or not self._has_pending()
+
+        self._written.wait_for(lambda: self._is_stopped or is_written(), deadline)
+        return is_written()
 
     def stop(self) -> int:
         """Let no thread touch the stream any more; called once, or else `leave`.
@@ -190,6 +200,7 @@ class Writer:
             self._notices.popleft()
             return
         if not self._packages:
+            self._note_written(self._outbox.taken)
             self._outbox.move(self._packages, MAX_PIECES, _BATCH_SIZE)
         if not self._packages:
             self._refill_with_signal()
@@ -199,6 +210,12 @@ class Writer:
             self._pieces.extend(self._encode(package))
             self._packages.popleft()
             self._batch_size += package.count
+
+    def _note_written(self, count: int) -> None:
+        if self._written.parked:
+            with self._lock:
+                self._written.wake_all()
+                self._written_count = count
 
     def _refill_with_signal(self) -> None:
         if self._signals:
