@@ -193,6 +193,8 @@ class Context:
         # Replaced, never changed: who sends looks at them without the lock.
         self._connections: tuple[Connection, ...] = ()
         self._listeners: tuple[Listener, ...] = ()
+        # Those that take nothing more and have not ended: what they hold is on its way.
+        self._ending: tuple[Connection, ...] = ()
         # For channels: whether OBJECT is to be sent in msgpack, as all peers read it, and whether
         # there are peers and all of them speak the extension.
         self.object_is_msgpack = False
@@ -369,7 +371,7 @@ class Context:
         """
         deadline = Deadline(timeout)
         self.flush_burst()
-        for connection in self._connections:
+        for connection in self._connections + self._ending:
             remaining = deadline.remaining()
             assert remaining is not None  # the deadline is finite
             try:
@@ -395,7 +397,7 @@ class Context:
         for listener in self._listeners:
             listener.close()
         self.flush_burst()
-        connections = self._connections
+        connections = self._connections + self._ending
         for connection in connections:
             connection.begin_close(CLOSED_BY_CONTEXT)
         return connections
@@ -412,7 +414,8 @@ class Context:
         self._forwarded.clear()
         for listener in self._listeners:
             listener.abandon()
-        connections, self._connections = self._connections, ()
+        connections = self._connections + self._ending
+        self._connections = self._ending = ()
         for connection in connections:
             connection.abandon()
         for channel in self._receivers():
@@ -631,13 +634,16 @@ class Context:
     def connection_closing(self, connection: Connection) -> None:
         """Send nothing more by this connection."""
         with self._lock:
-            self._set_connections(tuple(c for c in self._connections if c is not connection))
+            if connection in self._connections:
+                self._set_connections(_without(self._connections, connection))
+                self._ending = (*self._ending, connection)
             told = self._forget_interest(connection)
         _kick_all(told)
 
     def connection_ended(self, connection: Connection) -> None:
         """Take note that the peer can no longer be reached by this connection."""
         with self._lock:
+            self._ending = _without(self._ending, connection)
             gone = self._router.line_closed(connection)
             told = self._forget_interest(connection)
         _kick_all(told)
@@ -912,6 +918,10 @@ def _check_free(slots: dict[int, tuple[str, Receiver]], number: int, name: str) 
         f"slot {name!r} and slot {taken!r}, which has a channel in this context, have the same"
         f" number {number:#x} on the wire and would be mixed up; choose another name"
     )
+
+
+def _without(connections: tuple[Connection, ...], left_out: Connection) -> tuple[Connection, ...]:
+    return tuple(connection for connection in connections if connection is not left_out)
 
 
 def _have_act(receiver: Receiver) -> None:

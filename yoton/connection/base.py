@@ -327,7 +327,7 @@ class Connection:
         link = self._link
         if link is not None and link.flush(deadline):
             return
-        if self.is_alive:
+        if deadline.passed() and self._status is not Status.CLOSED:
             raise FlushTimeout(f"{self!r}: packages still wait to be sent after {timeout} s")
         raise ConnectionClosed(f"{self!r}: closed before all packages were sent")
 
