@@ -52,7 +52,8 @@ BETWEEN_ROOMS = [
     *("connection_resumed", "join_network", "line_closing"),
     # of connections, for the context
     *("peer", "is_congested", "enqueue", "kick", "tell", "wait_for_room"),
-    *("begin_close", "await_end", "abandon", "give_up", "renew_outbox", "tell_gap"),
+    *("begin_close", "await_end", "abandon", "close_within"),
+    *("give_up", "renew_outbox", "tell_gap"),
     # of connections, for those who let peers in
     *("run", "resume", "expect_back", "has_session_with"),
     # of connections, for the link

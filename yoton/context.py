@@ -18,7 +18,7 @@ from typing import Any, Protocol, SupportsIndex, overload
 
 from yoton.address import parse_address
 from yoton.burst import LOOK_INTERVAL, MAX_COUNT, MAX_SIZE, Burst
-from yoton.clock import Deadline
+from yoton.clock import FOREVER, Deadline
 from yoton.connection.base import END_TIMEOUT, Connection
 from yoton.connection.busy import this_thread
 from yoton.connection.framing import DEFAULT_MAX_DATA_SIZE
@@ -101,8 +101,8 @@ class Receiver(Protocol):
     def messages_lost(self, count: int) -> None:
         """So many messages were sent to it that will not come."""
 
-    def close(self) -> None:
-        """Stop sending and receiving."""
+    def close_within(self, deadline: Deadline) -> None:
+        """Stop sending and receiving; wait for nothing any more at the deadline."""
 
     def abandon(self) -> None:
         """Be closed in a forked child, whatever other threads were doing at the fork."""
@@ -379,27 +379,43 @@ class Context:
             except FlushTimeout as error:
                 raise FlushTimeout(f"not all packages were sent within {timeout} s") from error
 
-    def close(self) -> None:
+    def close(self, timeout: float | None = None) -> None:
         """Close all listeners, all connections in a nice way, then all channels.
 
-        What was sent before still reaches the peers. Blocks until they have answered, about two
-        seconds if one does not. The context can be used again.
+        What was sent before still reaches the peers. Blocks until they have taken it and have
+        answered, and repliers have finished what they are at. The context can be used again.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds that it may block in total, however many peers do not answer. Connections
+            that have not ended by then are broken off, and what they have not sent is lost.
+            More than two give slow peers the time to take much. Default: about two seconds for
+            all connections together, and after that one for each replier.
         """
-        _await_end(self._begin_close(), END_TIMEOUT)
-        self.close_channels()
+        if timeout is None:
+            _await_end(self._begin_close(), Deadline(END_TIMEOUT))
+            self.close_channels()
+            return
+        deadline = Deadline(timeout)
+        _await_end(self._begin_close(deadline), deadline)
+        self._close_channels(deadline)
 
     def close_channels(self) -> None:
         """Close all channels of this context, and no connection."""
-        for channel in self._receivers():
-            channel.close()
+        self._close_channels(FOREVER)
 
-    def _begin_close(self) -> tuple[Connection, ...]:
+    def _close_channels(self, deadline: Deadline) -> None:
+        for channel in self._receivers():
+            channel.close_within(deadline)
+
+    def _begin_close(self, deadline: Deadline | None = None) -> tuple[Connection, ...]:
         for listener in self._listeners:
             listener.close()
         self.flush_burst()
         connections = self._connections + self._ending
         for connection in connections:
-            connection.begin_close(CLOSED_BY_CONTEXT)
+            connection.begin_close(CLOSED_BY_CONTEXT, deadline)
         return connections
 
     def _abandon(self) -> None:
@@ -952,7 +968,7 @@ _contexts: weakref.WeakSet[Context] = weakref.WeakSet()
 @atexit.register
 def _close_all() -> None:
     closing = [connection for context in list(_contexts) for connection in context._begin_close()]
-    _await_end(closing, EXIT_TIMEOUT)
+    _await_end(closing, Deadline(EXIT_TIMEOUT))
 
 
 def _abandon_all() -> None:
@@ -966,7 +982,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_abandon_all)
 
 
-def _await_end(connections: Iterable[Connection], timeout: float) -> None:
-    deadline = Deadline(timeout)
+def _await_end(connections: Iterable[Connection], deadline: Deadline) -> None:
     for connection in connections:
         connection.await_end(deadline)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from interrupts import is_interrupted
 
 from yoton.channels import SubChannel
+from yoton.clock import Deadline
 from yoton.context import Context
 from yoton.message_types import BINARY
 from yoton.package import SLOT_CONTEXT, Bundle, Package, slot_number
@@ -60,7 +61,7 @@ class Recorder:
 
     def contexts_gone(self, ids: set[int]) -> None: ...
 
-    def close(self) -> None: ...
+    def close_within(self, deadline: Deadline) -> None: ...
 
     def abandon(self) -> None: ...
 

@@ -29,7 +29,7 @@ from yoton.channels.negotiation import (
     Requester,
 )
 from yoton.channels.runners import EventRunner, Runner, ThreadRunner
-from yoton.clock import Deadline
+from yoton.clock import FOREVER, Deadline
 from yoton.context import Context
 from yoton.events.scheduler import scheduler
 from yoton.exceptions import (
@@ -336,6 +336,8 @@ class RepChannel(NegotiatingChannel):
         self._run_mode = _OFF
         self._runner: Runner | None = None
         self._is_posted = False
+        # How long a close may wait; set right before that.
+        self._close_deadline = FOREVER
 
     @export
     def echo(self, arg1: Any, sleep: float = 0.0) -> tuple[Any, str]:
@@ -384,7 +386,7 @@ class RepChannel(NegotiatingChannel):
             is_refused = self._is_closed and runner is not None
             replaced = runner if is_refused else self._replace_runner(runner, number)
         if replaced is not None:
-            replaced.end()
+            replaced.end(FOREVER)
         if is_refused:
             raise ChannelClosed(f"{self!r} handles no requests any more")
         self._attend()
@@ -402,8 +404,13 @@ class RepChannel(NegotiatingChannel):
             replaced = self._replace_runner(None, _OFF)
         self._refuse(refused, _CLOSED)
         if replaced is not None:
-            replaced.end()
+            replaced.end(self._close_deadline)
         self._leave()
+
+    def close_within(self, deadline: Deadline) -> None:
+        """Close the channel, also in the way of a subclass; wait until the deadline at most."""
+        self._close_deadline = deadline
+        self.close()
 
     def _leave(self) -> None:
         """Tell everybody that no more replies come, if so; Pyzo's yoton does not know of it."""

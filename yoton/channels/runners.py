@@ -39,8 +39,8 @@ class Runner(Protocol):
     def post(self, func: Callable[[], object]) -> bool:
         """Have func called soon; False if that will not be done. Does not wait."""
 
-    def end(self) -> None:
-        """Make no more calls."""
+    def end(self, deadline: Deadline) -> None:
+        """Make no more calls; wait for the one that is being made until the deadline."""
 
 
 class EventRunner:
@@ -52,7 +52,7 @@ class EventRunner:
         """Put the call into the event queue; False if that is full."""
         return app.post(Event(func))
 
-    def end(self) -> None:
+    def end(self, deadline: Deadline) -> None:
         """Nothing to do: the event loop is not ours."""
 
 
@@ -92,14 +92,17 @@ class ThreadRunner:
         self._calls.put(func)
         return True
 
-    def end(self) -> None:
+    def end(self, deadline: Deadline) -> None:
         """Let the thread end after the calls that were posted.
 
-        Waits for that up to a second, unless it is called by the thread itself.
+        Waits for that up to a second, and not beyond the deadline, unless it is called by the
+        thread itself.
         """
         self._calls.put(None)
         if threading.current_thread() is not self._thread:
-            self._thread.join(THREAD_END_TIMEOUT)
+            remaining = deadline.remaining()
+            has_less = remaining is not None and remaining < THREAD_END_TIMEOUT
+            self._thread.join(remaining if has_less else THREAD_END_TIMEOUT)
 
 
 def _make_calls(calls: _Calls, lead: WeakMethod[_Lead]) -> None:

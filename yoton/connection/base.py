@@ -419,8 +419,11 @@ class Connection:
         """Wait while the outbox is congested, until the deadline."""
         self._outbox.wait_for_room(deadline)
 
-    def begin_close(self, reason: str) -> None:
-        """Begin an orderly end, without waiting for it; see `await_end`."""
+    def begin_close(self, reason: str, deadline: Deadline | None = None) -> None:
+        """Begin an orderly end, without waiting for it; see `await_end`.
+
+        At the deadline, by default in `CLOSE_TIMEOUT` seconds, the connection is broken off.
+        """
         self._context.flush_burst()
         with self._lock:
             link = self._link
@@ -429,7 +432,7 @@ class Connection:
             if was_waiting:
                 self._status = Status.CLOSING
         if link is not None:
-            link.close(reason)
+            link.close(reason, deadline)
         elif was_waiting:
             self._stop_waiting()
             self.link_ended(reason)

@@ -20,7 +20,7 @@ import threading
 from collections.abc import Sequence
 from typing import Protocol as Interface
 
-from yoton.clock import Deadline, monotonic
+from yoton.clock import FOREVER, Deadline, monotonic
 from yoton.connection.framing import bundle_size, encode_bundle, encode_package
 from yoton.connection.handshake import HANDSHAKE_FAILED, HANDSHAKE_TIMED_OUT
 from yoton.connection.heartbeat import BEAT_INTERVAL, SilenceWatch, beat_delay
@@ -183,13 +183,14 @@ class ThreadedLink:
         # Each set once: the peer is not told of the end then; the line came to an end by itself.
         self._is_broken_off = False
         self._is_line_lost = False
-        # Guards the five fields below it. Never held together with another lock.
+        # Guards the six fields below it. Never held together with another lock.
         self._lock = threading.RLock()
         self._is_full = False
         self._is_ending = False
         self._is_input_over = False
         self._is_over = False
         self._end_reason: str | None = None
+        self._end_deadline = FOREVER
         self._changed = WaitPoint(self._lock)
         self._send_thread = threading.Thread(
             target=self._send, name=f"yoton-send {name}", daemon=True
@@ -249,10 +250,18 @@ class ThreadedLink:
         self._is_line_lost = True
         self._stream.abort()
 
-    def close(self, reason: str) -> None:
-        """Begin an orderly end, without waiting for it; see `join`."""
+    def close(self, reason: str, deadline: Deadline | None = None) -> None:
+        """Begin an orderly end, without waiting for it; see `join`.
+
+        Parameters
+        ----------
+        reason : str
+            For the owner. That of the first call counts, and so does its deadline.
+        deadline : Deadline, optional
+            When the link is broken off if it has not ended. Default: in `CLOSE_TIMEOUT` seconds.
+        """
         try:
-            if self._claim_end(reason):
+            if self._claim_end(reason, deadline or Deadline(CLOSE_TIMEOUT)):
                 self._owner.link_closing(reason)
         finally:
             # The outbox before the goodbye: what came into it later would be sent behind that,
@@ -281,10 +290,11 @@ class ThreadedLink:
         self._receive_thread.join(deadline.remaining())
         return True
 
-    def _claim_end(self, reason: str) -> bool:
+    def _claim_end(self, reason: str, deadline: Deadline) -> bool:
         with self._lock:
             is_first = self._end_reason is None
             if is_first:
+                self._end_deadline = deadline
                 self._end_reason = reason
             return is_first
 
@@ -368,7 +378,7 @@ class ThreadedLink:
         )
 
     def _say_goodbye(self) -> None:
-        deadline = Deadline(CLOSE_TIMEOUT)
+        deadline = self._end_deadline
         with self._protocol_lock:
             if Input.CLOSE_SENT in TRANSITIONS[self._protocol.state]:
                 self._writer.add_signal(self._protocol.send_close())
@@ -396,7 +406,7 @@ class ThreadedLink:
             self._break_off()
             reason = CANNOT_HANDLE
         session = self._session if self._is_line_lost else None
-        if session is None or not self._claim_end(reason):
+        if session is None or not self._claim_end(reason, Deadline(0.0)):
             session = None
             self.close(reason)
         with self._lock:
