@@ -46,6 +46,7 @@ from yoton.package import (
 from yoton.queues import Overflow
 from yoton.routing import DROP, Router
 from yoton.waiting import WaitPoint
+from yoton.workers import EndOfWorker
 
 logger = logging.getLogger(__name__)
 
@@ -597,6 +598,7 @@ class Context:
 
     def connection_opened(self, connection: Connection) -> None:
         """Send packages by this connection from now on, first those that had none."""
+        _end_of_worker.attend()
         with self._lock:
             for package in self._startup_queue.take_all():
                 connection.enqueue(package)
@@ -969,6 +971,9 @@ _contexts: weakref.WeakSet[Context] = weakref.WeakSet()
 def _close_all() -> None:
     closing = [connection for context in list(_contexts) for connection in context._begin_close()]
     _await_end(closing, Deadline(EXIT_TIMEOUT))
+
+
+_end_of_worker = EndOfWorker(_close_all)
 
 
 def _abandon_all() -> None:

@@ -14,7 +14,7 @@ import yoton
 FLOORS = """
 _version clock exceptions hashing connection.busy
 waiting package address misfit arrays request_line
-queues routing interest numbering tagged packed client_loop
+queues routing interest numbering tagged packed client_loop workers
 message_types clientserver
 
 connection.framing connection.handshake connection.heartbeat connection.streams connection.outbox
