@@ -119,22 +119,22 @@ class Program:
     """
 
     def __init__(self, code: str, *arguments: object) -> None:
-        self._resources = contextlib.ExitStack()
-        self._errors = self._resources.enter_context(tempfile.TemporaryFile())
+        self._directory = tempfile.TemporaryDirectory()
         # A file, as multiprocessing imports the program anew in processes that it spawns.
-        source = self._resources.enter_context(tempfile.NamedTemporaryFile(suffix=".py"))
-        source.write((_PRELUDE + code).encode())
-        source.flush()
+        source = Path(self._directory.name, "program.py")
+        source.write_text(_PRELUDE + code, encoding="utf-8")
+        self._errors = Path(self._directory.name, "errors")
         # Python 3.12 and later warn of forking a process with threads.
-        command = [sys.executable, "-W", "ignore::DeprecationWarning", source.name]
-        self._process = subprocess.Popen(
-            [*command, *map(str, arguments)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-            start_new_session=True,
-        )
+        command = [sys.executable, "-W", "ignore::DeprecationWarning", str(source)]
+        with self._errors.open("wb") as errors:
+            self._process = subprocess.Popen(
+                [*command, *map(str, arguments)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+                start_new_session=True,
+            )
         self.pid = self._process.pid
         self._lines: SimpleQueue[str] = SimpleQueue()
         self._end_began = 0.0
@@ -148,7 +148,7 @@ class Program:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
-        self._resources.close()
+        self._directory.cleanup()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -189,8 +189,7 @@ class Program:
         return AssertionError(f"the program {what}; on stderr: {self._read_errors()}")
 
     def _read_errors(self) -> str:
-        self._errors.seek(0)
-        return self._errors.read().decode()
+        return self._errors.read_text(encoding="utf-8")
 
 
 class Audience:
