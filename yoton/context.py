@@ -7,6 +7,7 @@ one connection to its channels and to the other connections.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import threading
@@ -429,6 +430,7 @@ class Context:
         self._interest = Interest()
         self._confirmed = WaitPoint(self._lock)
         self._forwarded.clear()
+        self._startup_queue = self.new_outbox()
         for listener in self._listeners:
             listener.abandon()
         connections = self._connections + self._ending
@@ -969,8 +971,12 @@ _contexts: weakref.WeakSet[Context] = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
-    closing = [connection for context in list(_contexts) for connection in context._begin_close()]
-    _await_end(closing, Deadline(EXIT_TIMEOUT))
+    # Who presses Ctrl-C once more, or has a signal handler exit, does not want to wait. And it
+    # would be shown as an error.
+    with contextlib.suppress(KeyboardInterrupt, SystemExit):
+        contexts = list(_contexts)
+        closing = [connection for context in contexts for connection in context._begin_close()]
+        _await_end(closing, Deadline(EXIT_TIMEOUT))
 
 
 _end_of_worker = EndOfWorker(_close_all)

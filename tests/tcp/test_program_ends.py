@@ -215,10 +215,7 @@ end_begins()
     check(audience, FLUSH + code)
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="this system stops no processes")
-def test_an_exit_while_the_peer_is_stopped() -> None:
-    """Its end takes as long as all ends together may; what was flushed arrives later."""
-    audience = """
+PEER = """
 context = yoton.Context(queue_params=(10**9, "old"))
 sub = yoton.SubChannel(context, "numbers")
 say("bound", context.bind("localhost:0").port1)
@@ -226,12 +223,42 @@ for number in range(1000):
     assert sub.recv() == f"main {number}"
 say("all has come")
 """
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="this system stops no processes")
+def test_an_exit_while_the_peer_is_stopped() -> None:
+    """Its end takes as long as all ends together may; what was flushed arrives later."""
     code = """
 os.kill(int(sys.argv[2]), signal.SIGSTOP)
 """
-    with Program(audience) as peer:
+    with Program(PEER) as peer:
         port = peer.hear("bound ")
         with Program(CONNECT + code + FLUSH + "end_begins()", port, peer.pid) as program:
             check_ending(program.end())
         os.kill(peer.pid, signal.SIGCONT)
         peer.hear("all has come")
+
+
+@pytest.mark.parametrize(
+    ("number", "handler"),
+    [
+        (signal.SIGINT, "signal.default_int_handler"),
+        (signal.SIGTERM, "lambda *_: sys.exit(5)"),
+    ],
+    ids=["SIGINT", "SIGTERM"],
+)
+def test_a_signal_while_the_interpreter_waits_for_a_peer(number: int, handler: str) -> None:
+    """Who is in a hurry need not wait, and sees no error."""
+    code = f"""
+signal.signal({int(number)}, {handler})
+os.kill(int(sys.argv[2]), signal.SIGSTOP)
+timer = threading.Timer(0.2, say, ("waiting",))
+timer.daemon = True
+timer.start()
+"""
+    with Program(PEER) as peer:
+        port = peer.hear("bound ")
+        with Program(CONNECT + code, port, peer.pid) as program:
+            program.hear("waiting")
+            program.send_signal(number)
+            check_ending(program.end())

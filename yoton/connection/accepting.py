@@ -79,10 +79,12 @@ class Acceptor:
             self._let_address_go()
 
     def abandon(self) -> None:
-        """Close this process's copy of the listener; for use in a forked child."""
+        """Close this process's copies of the sockets; for use in a forked child."""
         self._lock = threading.RLock()
         self._is_over = True
         self._listener.abandon()
+        for stream in self._knocking:
+            stream.abandon()
 
     def _claim_end(self) -> bool:
         with self._lock:

@@ -77,7 +77,12 @@ class StreamConnection(Connection):
             self._comes_back = True
         stream = _reach(address, timeout)
         protocol, greeting = self._shake_hands(stream)
-        self.run(stream, protocol, greeting)
+        try:
+            self.run(stream, protocol, greeting)
+        except BaseException:
+            if self._link is None:  # which would close it
+                stream.close()
+            raise
         logger.log(self._context.log_level, "%r made", self)
 
     def _shake_hands(self, stream: ByteStream) -> tuple[Protocol, list[Event]]:
