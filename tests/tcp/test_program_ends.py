@@ -262,3 +262,39 @@ timer.start()
             program.hear("waiting")
             program.send_signal(number)
             check_ending(program.end())
+
+
+def test_what_comes_when_no_thread_can_be_started_any_more(audience: Audience) -> None:
+    """Which is so at the end of an interpreter, from Python 3.12 on."""
+    code = """
+import socket
+
+def refuse(thread):
+    raise RuntimeError("can't create new thread at interpreter shutdown")
+
+class Adder(yoton.RepChannel):
+    def add(self, a, b):
+        return a + b
+
+waiting = context.bind("localhost:0")
+answering = yoton.Context()
+rep = Adder(answering, "adder")
+rep.set_mode("thread")
+yoton.Context().connect(f"localhost:{answering.bind('localhost:0').port1}")
+asking = yoton.Context()
+asking.connect(f"localhost:{answering.bind('localhost:0').port1}")
+req = yoton.ReqChannel(asking, "adder")
+time.sleep(1.2)  # the thread of the scheduler has ended
+threading.Thread.start = refuse
+assert req.add(3, 4).result(5.0) == 7
+with socket.create_connection(("127.0.0.1", waiting.port1)) as peer:
+    assert peer.recv(1) == b""
+assert waiting.is_waiting
+end_begins()
+"""
+    with Program(CONNECT + FLUSH + code, audience.port) as program:
+        ending = program.end()
+        audience.check(program, OTHER_END_CLOSED)
+    assert ending.status == 0, ending.errors
+    assert ending.errors.startswith("Cannot shake hands"), ending.errors
+    assert ending.errors.count("\n") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -38,8 +39,10 @@ class Alarm:
             call.cancel()
         # An earlier call is left as it is: most of what is due is over long before.
         if self._call is None and due is not None:
-            self._call = scheduler.call_at(due, self._callback)
-            self._due = due
+            # An interpreter that is ending allows no thread: nothing takes too long there.
+            with contextlib.suppress(RuntimeError):
+                self._call = scheduler.call_at(due, self._callback)
+                self._due = due
 
     def reset(self, due: float | None) -> None:
         """Set it anew, as it has come."""
