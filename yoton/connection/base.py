@@ -427,13 +427,19 @@ class Connection:
         self._context.flush_burst()
         with self._lock:
             link = self._link
-            was_waiting = self._status is Status.WAITING
             self._close_reason = self._close_reason or reason
-            if was_waiting:
+            # Also one whose end an interrupt has cut short.
+            has_no_line = link is None and self._status in (
+                Status.WAITING,
+                Status.RECONNECTING,
+                Status.CLOSING,
+            )
+            if has_no_line:
+                self._status_changed.wake_all()
                 self._status = Status.CLOSING
         if link is not None:
             link.close(reason, deadline)
-        elif was_waiting:
+        elif is_waiting:
             self._stop_waiting()
             self.link_ended(reason)
         else:
@@ -470,7 +476,7 @@ class Connection:
     # What a subclass does
 
     def _stop_waiting(self) -> None:
-        """Let the port go; called once, when a waiting connection is closed."""
+        """Let the port go, as a waiting connection is closed; repeated after an interrupt."""
         raise NotImplementedError
 
     def _wait_at(self, local_address: tuple[str, int]) -> None:
@@ -638,14 +644,17 @@ class Connection:
             self._context.connection_ended(self)
             self.link_lost(reason)
             return
-        with self._lock:
-            self._status_changed.wake_all()
-            self._status = Status.CLOSED
         # Once more, in case that it was closed before the context knew of it.
         self._context.connection_closing(self)
         self._context.connection_ended(self)
-        logger.log(self._context.log_level, "%r closed: %s", self, reason)
-        self._closed_signal.emit(self, reason)
+        # Only now: after an interrupt before this, another close does it all again.
+        with self._lock:
+            self._status_changed.wake_all()
+            is_first = self._status is not Status.CLOSED
+            self._status = Status.CLOSED
+        if is_first:
+            logger.log(self._context.log_level, "%r closed: %s", self, reason)
+            self._closed_signal.emit(self, reason)
 
     def link_lost(self, reason: str) -> None:
         """See `LinkOwner`."""
