@@ -298,3 +298,27 @@ end_begins()
     assert ending.status == 0, ending.errors
     assert ending.errors.startswith("Cannot shake hands"), ending.errors
     assert ending.errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("wait", ["context.close(20.0)", "context.flush(20.0)"])
+@pytest.mark.parametrize(
+    ("number", "status", "error"),
+    [(signal.SIGINT, -signal.SIGINT, "KeyboardInterrupt"), (signal.SIGTERM, 5, "")],
+    ids=["SIGINT", "SIGTERM"],
+)
+def test_a_signal_while_much_waits_for_a_peer_that_does_not_read(
+    number: int, status: int, error: str, wait: str
+) -> None:
+    code = f"""
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
+os.kill(int(sys.argv[2]), signal.SIGSTOP)
+yoton.PubChannel(context, "much", yoton.BINARY).send(bytes(2**24))
+say("waiting")
+{wait}
+"""
+    with Program(PEER) as peer:
+        port = peer.hear("bound ")
+        with Program(CONNECT + code, port, peer.pid) as program:
+            program.hear("waiting")
+            program.send_signal(number)
+            check_ending(program.end(), status, error)
