@@ -32,6 +32,7 @@ from yoton.channels.negotiation import (
     Requester,
 )
 from yoton.channels.reqrep import RepChannel, ReqChannel
+from yoton.clock import Deadline
 from yoton.context import Context
 from yoton.events import app, call_later, process_events
 from yoton.exceptions import (
@@ -127,6 +128,9 @@ class Peer:
 
     def close(self) -> None:
         self._context.unregister(self)
+
+    def close_within(self, deadline: Deadline) -> None:
+        self.close()
 
     def send(self, data: bytes, dest_id: int, dest_seq: int) -> None:
         self._context.send_package(Envelope(self._slot, dest_id), data, dest_seq)
