@@ -78,6 +78,10 @@ def end_begins():
     say("the end begins at", time.monotonic())
 """
 
+#: Seconds for a program to be in the wait that it has announced: Python sees a signal in the very
+#: moment before the wait for a lock begins only after it.
+_SETTLING_TIME = 0.1
+
 _END_BEGINS = "the end begins at "
 
 
@@ -170,7 +174,8 @@ class Program:
                 return line.removeprefix(word)
 
     def send_signal(self, number: int) -> None:
-        """Send a signal that is to end it."""
+        """Send a signal that is to end it, while it waits for something."""
+        time.sleep(_SETTLING_TIME)
         self._end_began = time.monotonic()
         os.kill(self.pid, number)
 

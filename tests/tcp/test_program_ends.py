@@ -252,9 +252,8 @@ def test_a_signal_while_the_interpreter_waits_for_a_peer(number: int, handler: s
     code = f"""
 signal.signal({int(number)}, {handler})
 os.kill(int(sys.argv[2]), signal.SIGSTOP)
-timer = threading.Timer(0.2, say, ("waiting",))
-timer.daemon = True
-timer.start()
+import atexit
+atexit.register(say, "waiting")  # right before contexts close
 """
     with Program(PEER) as peer:
         port = peer.hear("bound ")
