@@ -13,10 +13,12 @@ import pytest
 from interrupts import is_interrupted
 from support import PATIENCE, wait_until
 
+from yoton.address import parse_address
 from yoton.connection.fault_plan import MAX_UNDER_WAY
 from yoton.connection.faults import Faults, FaultyStream, faulty_stream_pair
 from yoton.connection.memory import memory_stream_pair
-from yoton.connection.streams import ByteStream, TcpListener, connect_tcp
+from yoton.connection.streams import ByteStream
+from yoton.connection.transports import connect, listen
 
 DATA = bytes(range(256))
 
@@ -295,8 +297,8 @@ def test_what_is_under_way_comes_at_once_when_a_stall_was_longer() -> None:
 
 
 def test_it_can_stand_before_a_tcp_stream() -> None:
-    listener = TcpListener("127.0.0.1", 0)
-    carrier = connect_tcp(*listener.address, PATIENCE)
+    listener = listen(parse_address("localhost:0"))
+    carrier = connect(parse_address(f"localhost:{listener.address[1]}"), PATIENCE)
     stream = FaultyStream(carrier, Faults(max_piece=10, delay=(0.0, 0.002)))
     peer = FaultyStream(listener.accept(), Faults(max_piece=10, delay=(0.0, 0.002)))
     listener.close()
@@ -313,7 +315,7 @@ def test_it_can_stand_before_a_tcp_stream() -> None:
 
 
 def test_an_error_of_a_tcp_stream_is_told_when_it_is_read() -> None:
-    listener = TcpListener("127.0.0.1", 0)
+    listener = listen(parse_address("localhost:0"))
     with socket.create_connection(listener.address) as carrier:
         stream = FaultyStream(listener.accept(), Faults())
         # Closed like this it resets the connection.

@@ -61,9 +61,9 @@ class Acceptor:
         self._let_in = let_in
         self._has_room = has_room
         self._is_for_one = is_for_one
-        # Guards the flag and the streams, oldest first.
+        # Guards who has ended it, a peer's stream or `stop`, and the streams, oldest first.
         self._lock = threading.RLock()
-        self._is_over = False
+        self._ended_by: object = None
         self._knocking: list[ByteStream] = []
         self._thread = threading.Thread(
             target=self._accept, name=f"yoton-accept {listener.address[1]}", daemon=True
@@ -74,22 +74,23 @@ class Acceptor:
         self._thread.start()
 
     def stop(self) -> None:
-        """Let the address go, and everybody who is still knocking."""
-        if self._claim_end():
+        """Let the address go, and all who still knock; repeated after an interrupt."""
+        if self._claim_end(self):
             self._let_address_go()
 
     def abandon(self) -> None:
         """Close this process's copies of the sockets; for use in a forked child."""
         self._lock = threading.RLock()
-        self._is_over = True
+        self._ended_by = self
         self._listener.abandon()
         for stream in self._knocking:
             stream.abandon()
 
-    def _claim_end(self) -> bool:
+    def _claim_end(self, claimant: object) -> bool:
         with self._lock:
-            is_first, self._is_over = not self._is_over, True
-            return is_first
+            if self._ended_by is None:
+                self._ended_by = claimant
+            return self._ended_by is claimant
 
     def _let_address_go(self) -> None:
         self._listener.wake()
@@ -118,7 +119,7 @@ class Acceptor:
             ).start()
         except RuntimeError as error:
             # There can be no more threads now; those who knock later are to find a way in.
-            logger.error("No thread for another peer at %s: %s", self._listener.address, error)
+            logger.warning("Cannot shake hands with %s: %s", stream.peer_address, error)
             self._forget(stream)
             stream.close()
 
@@ -131,18 +132,18 @@ class Acceptor:
             greeting = shake_hands(stream, protocol, HANDSHAKE_TIMEOUT)
         except ConnectFailed as error:
             self._forget(stream)
-            if not self._is_over:
+            if self._ended_by is None:
                 logger.warning("Handshake failed: %s (from %s)", error, stream.peer_address)
             hang_up(stream, _REFUSAL_TIMEOUT)
             return
         self._forget(stream)
-        if not self._may_come_in() or not self._let_in(stream, protocol, greeting):
+        if not self._may_come_in(stream) or not self._let_in(stream, protocol, greeting):
             stream.close()
 
-    def _may_come_in(self) -> bool:
+    def _may_come_in(self, stream: ByteStream) -> bool:
         if not self._is_for_one:
-            return not self._is_over
-        is_first = self._claim_end()
+            return self._ended_by is None
+        is_first = self._claim_end(stream)
         if is_first:
             self._let_address_go()
         return is_first

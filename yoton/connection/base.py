@@ -439,11 +439,8 @@ class Connection:
                 self._status = Status.CLOSING
         if link is not None:
             link.close(reason, deadline)
-        elif is_waiting:
-            self._stop_waiting()
-            self.link_ended(reason)
-        else:
-            self.give_up(reason)
+        elif has_no_line:
+            self._end_without_line(reason)
 
     def give_up(self, reason: str) -> None:
         """End for good if there is no line; never blocks."""
@@ -476,7 +473,7 @@ class Connection:
     # What a subclass does
 
     def _stop_waiting(self) -> None:
-        """Let the port go, as a waiting connection is closed; repeated after an interrupt."""
+        """Let the port go, and wait for no other line; repeated after an interrupt."""
         raise NotImplementedError
 
     def _wait_at(self, local_address: tuple[str, int]) -> None:
@@ -488,10 +485,6 @@ class Connection:
 
     def _line_lost(self) -> None:
         """Get another line, in another thread, or wait for one."""
-        raise NotImplementedError
-
-    def _stop_coming_back(self) -> None:
-        """Let that be."""
         raise NotImplementedError
 
     def run(self, stream: ByteStream, protocol: Protocol, greeting: Sequence[Event]) -> bool:
@@ -672,7 +665,7 @@ class Connection:
         self._line_lost()
 
     def _end_without_line(self, reason: str) -> None:
-        self._stop_coming_back()
+        self._stop_waiting()
         self._outbox.close()
         lost = sum(package.count for package in self._outbox.take_all())
         if lost:

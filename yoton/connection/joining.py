@@ -183,10 +183,6 @@ class StreamConnection(Connection):
         assert self._returning is not None  # or the line would have been the end
         self._returning.line_lost()
 
-    def _stop_coming_back(self) -> None:
-        if self._returning is not None:
-            self._returning.stop()
-
     def abandon(self) -> None:
         """See `Connection.abandon`."""
         if self._status is Status.WAITING and self._acceptor is not None:
@@ -194,8 +190,10 @@ class StreamConnection(Connection):
         super().abandon()
 
     def _stop_waiting(self) -> None:
-        assert self._acceptor is not None  # a waiting connection was bound
-        self._acceptor.stop()
+        if self._acceptor is not None:
+            self._acceptor.stop()
+        if self._returning is not None:
+            self._returning.stop()
 
 
 class TcpConnection(StreamConnection):

@@ -113,7 +113,8 @@ class _SocketListener:
 
     def wake(self) -> None:
         """See `StreamListener`."""
-        self._bell_rope.send(b"!")
+        with contextlib.suppress(OSError):  # it was closed meanwhile
+            self._bell_rope.send(b"!")
 
     def close(self) -> None:
         """See `StreamListener`."""
