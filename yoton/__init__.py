@@ -39,6 +39,7 @@ from yoton.connection import (
     UnixConnection,
 )
 from yoton.context import ConnectionCollection, Context
+from yoton.directory import Peer
 from yoton.events import (
     Event,
     Signal,
@@ -105,6 +106,7 @@ __all__ = [
     "MessageType",
     "Package",
     "PackageTooLarge",
+    "Peer",
     "PubChannel",
     "ReconnectPolicy",
     "RemoteProtocolError",

@@ -18,6 +18,7 @@ from operator import length_hint
 from typing import Any, Protocol, SupportsIndex, overload
 
 from yoton.address import parse_address
+from yoton.announcing import Announcing
 from yoton.burst import LOOK_INTERVAL, MAX_COUNT, MAX_SIZE, Burst
 from yoton.clock import FOREVER, Deadline
 from yoton.connection.base import END_TIMEOUT, Connection
@@ -29,6 +30,7 @@ from yoton.connection.outbox import Outbox
 from yoton.connection.protocol import OTHER_END_CLOSED, Identity, contexts_gone_package
 from yoton.connection.reconnecting import ReconnectPolicy
 from yoton.connection.returning import SESSION_LIFETIME
+from yoton.directory import Announcement
 from yoton.events.scheduler import scheduler
 from yoton.exceptions import ArgumentError, FlushTimeout, PackageTooLarge, SlotError
 from yoton.interest import Interest, Notice, Tell
@@ -102,6 +104,9 @@ class Receiver(Protocol):
 
     def messages_lost(self, count: int) -> None:
         """So many messages were sent to it that will not come."""
+
+    def peers_have_changed(self) -> None:
+        """Somebody has come to the other end of the channel, or is gone."""
 
     def close_within(self, deadline: Deadline) -> None:
         """Stop sending and receiving; wait for nothing any more at the deadline."""
@@ -197,6 +202,8 @@ class Context:
         self._listeners: tuple[Listener, ...] = ()
         # Those that take nothing more and have not ended: what they hold is on its way.
         self._ending: tuple[Connection, ...] = ()
+        # For channels: who is in the network.
+        self.announcing = Announcing(self._lock, self._id, name)
         # For channels: whether OBJECT is to be sent in msgpack, as all peers read it, and whether
         # there are peers and all of them speak the extension.
         self.object_is_msgpack = False
@@ -236,6 +243,25 @@ class Context:
     def connections_all(self) -> ConnectionCollection:
         """The connections that have a peer or wait for one; also indexed by name."""
         return ConnectionCollection(c for c in self._connections if c.is_alive)
+
+    def graph(self) -> dict[str, Any]:
+        """Get the network as it is known here, as plain data that can be written as JSON.
+
+        What changes elsewhere is known here some milliseconds later. Contexts of Pyzo's yoton
+        tell nothing of themselves: of those that are connected to one that does, nothing but the
+        id is known, and of all others nothing.
+
+        Returns
+        -------
+        dict
+            ``"contexts"``: a list of dicts with the keys ``"id"``, ``"pid"``, ``"host"``,
+            ``"name"``, ``"program"`` and ``"is_own"``, which is True for this context.
+            ``"connections"``: a list of lists with the ids of two contexts that are connected.
+            ``"channels"``: a dict that has, for the full name of each slot, a list of dicts with
+            the keys ``"context"`` (an id), ``"kind"`` (as ``"PubChannel"``), ``"sends"`` and
+            ``"receives"``. All lists are sorted by id.
+        """
+        return self.announcing.graph()
 
     # Connecting
 
@@ -429,6 +455,7 @@ class Context:
         self._burst = Burst(self.flush_burst)
         self._interest = Interest()
         self._confirmed = WaitPoint(self._lock)
+        self.announcing = Announcing(self._lock, self._id, self._name)
         self._forwarded.clear()
         self._startup_queue = self.new_outbox()
         for listener in self._listeners:
@@ -496,6 +523,7 @@ class Context:
             for slots in (self._sending_slots, self._receiving_slots):
                 for number in [n for n, (_, owner) in slots.items() if owner is channel]:
                     del slots[number]
+        self.announcing.channel_closed(channel)
 
     def send_package(
         self, envelope: Envelope, data: bytes, dest_seq: int = 0, *, may_wait: bool = True
@@ -592,6 +620,7 @@ class Context:
             name=self._name,
             max_data_size=self._own_max_data_size,
             tells_interest=True,
+            tells_directory=True,
         )
 
     def new_outbox(self) -> Outbox:
@@ -614,6 +643,7 @@ class Context:
             is_declining = self._interest.is_declining
         if is_declining:
             self._ask_for(self._interest.want_all)
+        self.announcing.line_opened(connection, peer)
 
     def join_network(self, connection: Connection) -> None:
         """Tell those behind a new connection that this context has come; may wait a second."""
@@ -659,6 +689,7 @@ class Context:
                 self._ending = (*self._ending, connection)
             told = self._forget_interest(connection)
         _kick_all(told)
+        self.announcing.line_closed(connection)
 
     def connection_ended(self, connection: Connection) -> None:
         """Take note that the peer can no longer be reached by this connection."""
@@ -684,6 +715,10 @@ class Context:
             told = self._tell(self._interest.heard(connection, notice))
         _kick_all(told)
 
+    def announced(self, announcement: Announcement, connection: Connection) -> None:
+        """Take note of what a peer told of a context."""
+        self.announcing.heard(connection, announcement)
+
     def _forget_interest(self, connection: Connection) -> list[Connection]:
         """Forget what a connection wants that ends, and get those that have to be kicked.
 
@@ -699,6 +734,7 @@ class Context:
         """
         for connection, notice in tells:
             connection.tell(notice)
+            self.announcing.seal(connection)
         return [connection for connection, _ in tells]
 
     def _ask_for(self, want: Callable[..., tuple[int, list[Tell]]], *args: Any) -> list[int]:

@@ -38,8 +38,13 @@ def slot_number(full_name: str) -> int:
         Base name, message type and pattern joined by dots, as in ``"chat.txt.pub-sub"``.
         Blanks around it and upper case do not count.
     """
-    normal = full_name.strip().lower()
+    normal = normal_slot_name(full_name)
     return FIRST_CHANNEL_SLOT + text_hash(normal) % (_UINT64 - FIRST_CHANNEL_SLOT)
+
+
+def normal_slot_name(full_name: str) -> str:
+    """Get the one way to write the full name of a slot that counts."""
+    return full_name.strip().lower()
 
 
 class UID:

@@ -15,7 +15,7 @@ FLOORS = """
 _version clock exceptions hashing connection.busy
 waiting package address misfit arrays request_line
 queues routing interest numbering tagged packed client_loop workers
-message_types clientserver
+message_types clientserver directory
 
 connection.framing connection.handshake connection.heartbeat connection.streams connection.outbox
 connection.session connection.reconnecting
@@ -32,7 +32,7 @@ events.timers
 events
 
 burst connection.base connection.returning
-connection.joining
+connection.joining announcing
 connection.listener
 connection
 
@@ -57,6 +57,7 @@ PURE = {
     "routing",
     "interest",
     "numbering",
+    "directory",
     "connection.framing",
     "connection.handshake",
     "connection.heartbeat",

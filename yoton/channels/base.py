@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from yoton.clock import Deadline
+from yoton.connection.busy import this_thread
 from yoton.context import Context
+from yoton.directory import Endpoint, Peer
 from yoton.events import Event, Signal, app
 from yoton.exceptions import ArgumentError, ChannelClosed, EncodeError
 from yoton.message_types import MSGPACK_AVAILABLE, TEXT, MessageType, ObjectMessageType
-from yoton.package import EVERYONE, Envelope, Package
+from yoton.package import EVERYONE, Envelope, Package, normal_slot_name
 from yoton.queues import BoundedQueue
 
 logger = logging.getLogger(__name__)
@@ -46,6 +48,8 @@ class BaseChannel:
 
     _pattern_out = ""
     _pattern_in = ""
+    #: What others are told that it is, whatever a subclass of the user's is called.
+    _kind = ""
 
     def __init__(
         self, context: Context, slot_base: str, message_type: MessageType | None = None
@@ -69,6 +73,7 @@ class BaseChannel:
         self._has_told_of_drops = False
         self._received = Signal()
         self._gap = Signal()
+        self._peers_changed = Signal()
         # Guards the flag that an emission of received is in the event queue.
         self._announcement_lock = threading.RLock()
         self._is_announced = False
@@ -78,8 +83,14 @@ class BaseChannel:
         )
         self._envelope = Envelope(self._slot_number_out)
         self._msgpack_envelope = Envelope(self._slot_number_out, is_msgpack=True)
+        self._endpoint = Endpoint(
+            self._kind,
+            normal_slot_name(self._slot_outgoing),
+            normal_slot_name(self._slot_incoming),
+        )
         try:
             context.await_senders(slot_number_in)
+            context.announcing.channel_made(self, self._endpoint)
         except BaseException:
             # Ctrl-C: nobody has the channel, and its slot has to be free for another one.
             context.unregister(self)
@@ -147,6 +158,46 @@ class BaseChannel:
     def slot_incoming(self) -> str:
         """Full name of the slot that it receives on."""
         return self._slot_incoming
+
+    @property
+    def peers(self) -> tuple[Peer, ...]:
+        """The contexts at the other end, sorted by id.
+
+        They have a channel that receives on the slot that this one sends on, or sends on the
+        one that this one receives on, and there is a way to them. Those of Pyzo's yoton, and
+        those that can be reached only by way of one, are not known.
+        """
+        return self._context.announcing.peers(self._endpoint)
+
+    @property
+    def peers_changed(self) -> Signal:
+        """Signal that `peers` has changed; handlers get the channel.
+
+        Several changes may make one emission.
+        """
+        return self._peers_changed
+
+    def _wait_for_peers(self, n: int, timeout: float | None) -> bool:
+        """Wait until there are so many peers; see `PubChannel.wait_for_subscribers`."""
+        if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+            raise ArgumentError(f"one waits for a number of peers, not for {n!r}")
+        if timeout is not None and not isinstance(timeout, (int, float)):
+            raise ArgumentError(f"a timeout is a number of seconds or None, not {timeout!r}")
+        announcing = self._context.announcing
+
+        def is_over() -> bool:
+            return self._is_closed or len(announcing.peers(self._endpoint)) >= n
+
+        deadline = Deadline(timeout)
+        # A finalizer or a signal handler in the middle of reading would wait for just that.
+        if this_thread.is_busy:
+            deadline = Deadline(0.0)
+        else:
+            self._context.lead(is_over, deadline)
+        is_there = announcing.wait_for(is_over, deadline)
+        if self._is_closed:
+            raise ChannelClosed(f"nobody can come to {self!r} any more")
+        return is_there
 
     def close(self) -> None:
         """Close the channel: it sends and gets nothing more.
@@ -249,6 +300,10 @@ class BaseChannel:
     def _emit_received(self) -> None:
         self._is_announced = False
         self._received.emit_now(self)
+
+    def peers_have_changed(self) -> None:
+        """Tell the user that others came or went."""
+        self._peers_changed.emit(self)
 
     def connection_made(self) -> None:
         """Nothing to do for most channels."""

@@ -31,6 +31,7 @@ class PubChannel(BaseChannel):
         How messages become bytes. Default: `TEXT`.
     """
 
+    _kind = "PubChannel"
     _pattern_out = "pub-sub"
     _pattern_in = "sub-pub"
 
@@ -61,6 +62,34 @@ class PubChannel(BaseChannel):
         if self._is_closed:
             raise self._closed_error()
         self._context.send_package(self._msgpack_envelope if is_msgpack else self._envelope, data)
+
+    def wait_for_subscribers(self, n: int = 1, timeout: float | None = None) -> bool:
+        """Wait until so many contexts with a `SubChannel` at this slot can be reached.
+
+        What is sent after that reaches them. Contexts of Pyzo's yoton, and those that can be
+        reached only by way of one, are not known and do not count. Like any wait, it does not
+        wait in a signal handler or a finalizer that runs while its thread is reading.
+
+        Parameters
+        ----------
+        n : int
+            How many.
+        timeout : float or None
+            Seconds to wait at most; None: without limit.
+
+        Returns
+        -------
+        bool
+            False when the time was over before.
+
+        Raises
+        ------
+        ChannelClosed
+            The channel is closed, perhaps meanwhile. An OSError.
+        ArgumentError
+            An argument is of another kind. A ValueError.
+        """
+        return self._wait_for_peers(n, timeout)
 
     def close(self) -> None:
         """Close the channel: it sends nothing more."""
@@ -103,6 +132,7 @@ class SubChannel(BaseChannel):
         How bytes become messages. Default: `TEXT`.
     """
 
+    _kind = "SubChannel"
     _pattern_out = "sub-pub"
     _pattern_in = "pub-sub"
 

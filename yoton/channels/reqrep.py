@@ -87,6 +87,7 @@ class ReqChannel(NegotiatingChannel):
         Another channel of the context has the slot. A ValueError.
     """
 
+    _kind = "ReqChannel"
     _pattern_out = "req-rep"
     _pattern_in = "rep-req"
 
@@ -108,6 +109,34 @@ class ReqChannel(NegotiatingChannel):
         if name.startswith("_"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return functools.partial(self._request, name)
+
+    def wait_for_repliers(self, n: int = 1, timeout: float | None = None) -> bool:
+        """Wait until so many contexts with a `RepChannel` at this slot can be reached.
+
+        What is requested after that reaches them. Contexts of Pyzo's yoton, and those that can be
+        reached only by way of one, are not known and do not count. Like any wait, it does not
+        wait in a signal handler or a finalizer that runs while its thread is reading.
+
+        Parameters
+        ----------
+        n : int
+            How many.
+        timeout : float or None
+            Seconds to wait at most; None: without limit.
+
+        Returns
+        -------
+        bool
+            False when the time was over before.
+
+        Raises
+        ------
+        ChannelClosed
+            The channel is closed, perhaps meanwhile. An OSError.
+        ArgumentError
+            An argument is of another kind. A ValueError.
+        """
+        return self._wait_for_peers(n, timeout)
 
     def close(self) -> None:
         """Close the channel: waiting requests are cancelled, running ones fail.
@@ -324,6 +353,7 @@ class RepChannel(NegotiatingChannel):
         Another channel of the context has the slot. A ValueError.
     """
 
+    _kind = "RepChannel"
     _pattern_out = "rep-req"
     _pattern_in = "req-rep"
 

@@ -69,6 +69,7 @@ class StateChannel(BaseChannel):
         How states become bytes. Default: `TEXT`.
     """
 
+    _kind = "StateChannel"
     _pattern_out = "state"
     _pattern_in = "state"
 

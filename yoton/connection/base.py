@@ -17,6 +17,7 @@ from yoton.connection.protocol import Event, Identity, Protocol
 from yoton.connection.session import Session
 from yoton.connection.streams import ByteStream
 from yoton.connection.threaded import CLOSE_TIMEOUT, ThreadedLink
+from yoton.directory import Announcement, News
 from yoton.events import Signal
 from yoton.exceptions import ArgumentError, ConnectionClosed, FlushTimeout
 from yoton.interest import Notice
@@ -84,6 +85,9 @@ class Node(Interface):
 
     def line_closing(self, connection: Connection) -> None:
         """Have the connection keep what the context sends from now on, for another line."""
+
+    def announced(self, announcement: Announcement, connection: Connection) -> None:
+        """Take note of what the peer told of a context."""
 
     def connection_closing(self, connection: Connection) -> None:
         """Have the context send nothing more by this connection."""
@@ -409,6 +413,12 @@ class Connection:
         if link is not None and gap.losses:
             link.tell_gap(gap)
 
+    def tell_news(self, news: News) -> None:
+        """Tell the peer of contexts; never blocks, `kick` follows."""
+        link = self._link
+        if link is not None:
+            link.tell_news(news)
+
     def lead(self, is_satisfied: Callable[[], object], deadline: Deadline) -> None:
         """Read in this thread while it waits for something, see `Reader.lead`."""
         link = self._link
@@ -602,6 +612,10 @@ class Connection:
         """See `LinkOwner`."""
         self._gap_signal.emit(self, gap.messages)
         self._context.gap_found(gap, self)
+
+    def announced(self, announcement: Announcement) -> None:
+        """See `LinkOwner`."""
+        self._context.announced(announcement, self)
 
     def silence_changed(self, is_silent: bool) -> None:
         """See `LinkOwner`."""

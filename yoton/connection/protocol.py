@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 from yoton._version import __version__
 from yoton.connection import framing, handshake
 from yoton.connection.framing import DEFAULT_MAX_DATA_SIZE, FrameDecoder
+from yoton.directory import Announcement, News, read_announcement
 from yoton.exceptions import CodecError, LocalUsageError, RemoteProtocolError
 from yoton.interest import Confirm, Decline, Notice, Want
 from yoton.message_types import MSGPACK_AVAILABLE, OBJECT
@@ -40,6 +41,8 @@ _LINK_CONFIRM = 7
 _LINK_RESUME = 8
 _LINK_ACKNOWLEDGE = 9
 _LINK_GAP = 10
+#: ... and what the peer's directory knows of a context.
+_LINK_DIRECTORY = 16
 
 #: Versions of the extension that this end speaks; the highest common one is used.
 EXTENSION_VERSIONS = (1,)
@@ -160,6 +163,8 @@ class Identity(NamedTuple):
         The token of the session that it has with the other end, "" for none. A connecting end.
     received : tuple of int
         The package that came last in that session.
+    tells_directory : bool
+        Whether it tells which contexts there are, and wants to know.
     """
 
     id: int
@@ -169,6 +174,7 @@ class Identity(NamedTuple):
     speaks_msgpack: bool = MSGPACK_AVAILABLE
     is_extended: bool = True
     tells_interest: bool = False
+    tells_directory: bool = False
     keeps_sessions: bool = False
     session: str = ""
     received: Place = BEGINNING
@@ -253,6 +259,7 @@ Event = (
     | Resumed
     | Acknowledged
     | Gap
+    | Announcement
     | PeerClosed
     | Failed
 )
@@ -494,8 +501,17 @@ class Protocol:
             return [BeatsWanted()]
         if package.source_seq in (_LINK_ACKNOWLEDGE, _LINK_GAP):
             return _decode_progress(package)
+        if package.source_seq == _LINK_DIRECTORY:
+            return self._receive_announcement(package.data)
         notice = _decode_notice(package)
         return [] if notice is None else [notice]  # or something that a later version says
+
+    def _receive_announcement(self, data: bytes) -> list[Event]:
+        try:
+            return [read_announcement(data)]
+        except CodecError as error:
+            fault = f"What the peer tells of a context cannot be read: {error}"
+            return self._fail(fault, RemoteProtocolError(fault))
 
 
 def _received(packages: list[Package]) -> list[Event]:
@@ -510,6 +526,7 @@ def _encode_hello(own: Identity) -> bytes:
         "max_data_size": own.max_data_size,
         "msgpack": own.speaks_msgpack,
         "interest": own.tells_interest,
+        "directory": own.tells_directory,
     }
     if own.keeps_sessions:
         hello["sessions"] = True
@@ -558,6 +575,12 @@ def encode_notice(notice: Notice) -> bytes:
     else:
         number, fields = _LINK_CONFIRM, [notice.token]
     return _encode_link_package(number, fields)
+
+
+def encode_news(news: News) -> bytes:
+    """Get the bytes that tell an extended peer of contexts."""
+    packages = [Package(data, SLOT_LINK, 0, _LINK_DIRECTORY) for data in news.take()]
+    return b"".join(piece for package in packages for piece in framing.encode_package(package))
 
 
 def _decode_notice(package: Package) -> Notice | None:
@@ -619,6 +642,7 @@ def _decode_hello(package: Package, peer: Identity) -> Identity:
         keeps_sessions=_field(hello, "sessions", bool, False),
         session=_field(hello, "session", str, "")[:MAX_TOKEN_LENGTH],
         received=_place_in(hello),
+        tells_directory=_field(hello, "directory", bool, False),
     )
 
 

@@ -15,6 +15,7 @@ it frees the stream and tells the owner.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import threading
 from collections.abc import Sequence
@@ -43,12 +44,14 @@ from yoton.connection.protocol import (
     Protocol,
     encode_acknowledgement,
     encode_gap,
+    encode_news,
     encode_notice,
 )
 from yoton.connection.reader import Reader
 from yoton.connection.session import Session
 from yoton.connection.streams import ByteStream, read_some
 from yoton.connection.writer import Writer
+from yoton.directory import Announcement, News
 from yoton.exceptions import CodecError, ConnectFailed
 from yoton.interest import Confirm, Decline, Notice, Want
 from yoton.message_types import msgpack_to_tagged
@@ -98,6 +101,9 @@ class LinkOwner(Interface):
 
     def gap_found(self, gap: Gap) -> None:
         """The peer says what will not come."""
+
+    def announced(self, announcement: Announcement) -> None:
+        """The peer told of a context."""
 
     def silence_changed(self, is_silent: bool) -> None:
         """The peer fell silent, or is heard again."""
@@ -239,6 +245,10 @@ class ThreadedLink:
     def tell_gap(self, gap: Gap) -> None:
         """Tell the peer what will not come; never blocks, `kick` follows."""
         self._writer.add_notice(encode_gap(gap))
+
+    def tell_news(self, news: News) -> None:
+        """Tell the peer of contexts; never blocks, `kick` follows."""
+        self._writer.add_notice(functools.partial(encode_news, news))
 
     def acknowledge(self, place: Place) -> None:
         """Tell the peer what has come; never blocks for long."""
@@ -489,6 +499,8 @@ class ThreadedLink:
             self._owner.contexts_gone(event.ids)
         elif isinstance(event, (Decline, Want, Confirm)):
             self._owner.heard(event)
+        elif isinstance(event, Announcement):
+            self._owner.announced(event)
         elif isinstance(event, BeatsWanted):
             with self._lock:
                 self._changed.wake_all()

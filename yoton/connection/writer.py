@@ -15,6 +15,9 @@ from yoton.waiting import WaitPoint
 
 Piece = bytes | memoryview
 
+#: A frame of the link itself, or what makes it when it is its turn to be written.
+Notice = bytes | Callable[[], bytes]
+
 #: Bytes of data from which on no more packages are taken for one write: what a socket's buffer
 #: holds. What is taken, the limits of the outbox no longer count.
 _BATCH_SIZE = 2**18
@@ -58,7 +61,7 @@ class Writer:
         self._counts: list[int] = []
         # Frames of the link itself, those that go before all packages that wait and those that
         # go when none waits; appended to by the link.
-        self._notices: deque[bytes] = deque()
+        self._notices: deque[Notice] = deque()
         self._signals: deque[bytes] = deque()
         # Guards the flag and the count, of messages that have left the outbox and are written.
         self._lock = threading.RLock()
@@ -72,9 +75,12 @@ class Writer:
         """Have a frame of the link itself written, behind all packages that wait."""
         self._signals.append(frame)
 
-    def add_notice(self, frame: bytes) -> None:
-        """Have a frame of the link itself written, before all packages that wait."""
-        self._notices.append(frame)
+    def add_notice(self, notice: Notice) -> None:
+        """Have a frame of the link itself written, before all packages that wait.
+
+        What makes it may be called more than once, by any thread that writes.
+        """
+        self._notices.append(notice)
 
     def write_pending(self, wait_for_turn: bool = False) -> bool:
         """Write what waits.
@@ -196,7 +202,8 @@ class Writer:
         """
         self._batch_size = 0
         if self._notices:
-            self._pieces.append(self._notices[0])
+            notice = self._notices[0]
+            self._pieces.append(notice if isinstance(notice, bytes) else notice())
             self._notices.popleft()
             return
         if not self._packages:

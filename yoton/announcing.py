@@ -1,0 +1,219 @@
+"""What a context announces of itself to the others, and hears of them.
+
+The decisions are those of a `Directory`. What has happened is noted at once, and settled a moment
+later, together with all that happens meanwhile, by the thread of the scheduler, where no Ctrl-C
+strikes.
+
+Whoever hears of a channel may rely on that it gets what is sent from then on. So a channel, or a
+line, is announced only behind what takes back that something was declined
+(`yoton.interest.Want`). Both are told by calls of the scheduler, which makes them in their order.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+from typing import Protocol as Interface
+
+from yoton.clock import Deadline
+from yoton.connection.base import Connection
+from yoton.connection.protocol import Identity
+from yoton.directory import Announcement, Directory, Endpoint, Peer
+from yoton.events.scheduler import scheduler
+from yoton.waiting import WaitPoint
+
+logger = logging.getLogger(__name__)
+
+#: Seconds in which changes gather, to be told together: a program makes its channels one after
+#: the other, and a directory comes as one package for each context.
+GATHER_TIME = 0.001
+
+
+class Announced(Interface):
+    """What is known here of a channel."""
+
+    def peers_have_changed(self) -> None:
+        """Somebody has come to the other end, or is gone."""
+
+
+class _Channel:
+    """A channel of this context.
+
+    Parameters
+    ----------
+    endpoint : Endpoint
+        How others know it.
+    peers : tuple of Peer
+        Who was at the other end when it was last looked at.
+    """
+
+    __slots__ = ("endpoint", "is_open", "peers")
+
+    def __init__(self, endpoint: Endpoint, peers: tuple[Peer, ...]) -> None:
+        self.endpoint = endpoint
+        self.peers = peers
+        # Whether others may know of it.
+        self.is_open = False
+
+
+class Announcing:
+    """Ties a directory to a context.
+
+    Parameters
+    ----------
+    lock : threading.RLock
+        The routing lock of the context. It guards all that follows.
+    context_id : int
+        Id of the context.
+    name : str
+        Its name.
+    """
+
+    def __init__(self, lock: threading.RLock, context_id: int, name: str) -> None:
+        self._lock = lock
+        program = os.path.basename(sys.argv[0] or sys.executable or "")
+        self._directory = Directory(
+            Peer(context_id, os.getpid(), socket.gethostname(), name, program)
+        )
+        self._channels: dict[Announced, _Channel] = {}
+        self._lines: dict[Connection, Identity] = {}
+        self._changed = WaitPoint(lock)
+        self._has_told_of_cut = False
+        # Until when there is a call of the scheduler to come, which settles what happens before.
+        # Set without the lock, as a call too many does no harm.
+        self._settles_at = 0.0
+
+    # What the context and its channels tell
+
+    def channel_made(self, channel: Announced, endpoint: Endpoint) -> None:
+        """Announce a channel; what was declined of its slot has been wanted again."""
+        with self._lock:
+            self._channels[channel] = _Channel(endpoint, self._directory.peers(endpoint))
+        if self._lines:
+            _call_at(scheduler.now(), functools.partial(self._open_channel, channel))
+        else:
+            self._open_channel(channel)
+
+    def _open_channel(self, channel: Announced) -> None:
+        with self._lock:
+            if channel in self._channels:
+                self._channels[channel].is_open = True
+        if self._lines:
+            self._settle_soon()
+
+    def channel_closed(self, channel: Announced) -> None:
+        """Announce that there is a channel no more."""
+        with self._lock:
+            self._changed.wake_all()
+            self._channels.pop(channel, None)
+        if self._lines:
+            self._settle_soon()
+
+    def line_opened(self, line: Connection, peer: Identity) -> None:
+        """Announce a line, and tell its other end of everybody.
+
+        What may be wanted behind it has been wanted again.
+        """
+        with self._lock:
+            self._lines[line] = peer
+        _call_at(scheduler.now(), functools.partial(self._open_line, line))
+
+    def _open_line(self, line: Connection) -> None:
+        with self._lock:
+            peer = self._lines.get(line)
+            if peer is not None:
+                self._directory.line_opened(line, peer.id, listens=peer.tells_directory)
+        self._settle_soon()
+
+    def line_closed(self, line: Connection) -> None:
+        """Announce that there is a line no more."""
+        with self._lock:
+            was_open = self._lines.pop(line, None) is not None
+            self._directory.line_closed(line)
+        if was_open:
+            self._settle_soon()
+
+    def heard(self, line: Connection, announcement: Announcement) -> None:
+        """Take note of what was told over a line."""
+        with self._lock:
+            is_news = self._directory.heard(line, announcement)
+        if is_news:
+            self._settle_soon()
+
+    def seal(self, line: Connection) -> None:
+        """Tell nothing more before what was just told over a line; the routing lock is held."""
+        self._directory.seal(line)
+
+    # What they ask
+
+    def peers(self, endpoint: Endpoint) -> tuple[Peer, ...]:
+        """Get those who have a channel at the other end of one, sorted by id."""
+        with self._lock:
+            return self._directory.peers(endpoint)
+
+    def wait_for(self, predicate: Callable[[], bool], deadline: Deadline) -> bool:
+        """Wait until something holds of the peers of a channel; False at the deadline."""
+        return self._changed.wait_for(predicate, deadline)
+
+    def graph(self) -> dict[str, Any]:
+        """Get the network as plain data, see `Context.graph`."""
+        with self._lock:
+            return self._directory.graph([c.endpoint for c in self._channels.values()])
+
+    # Settling
+
+    def _settle_soon(self) -> None:
+        now = scheduler.now()
+        if now < self._settles_at:
+            return
+        due = now + GATHER_TIME
+        if _call_at(due, self._settle):
+            self._settles_at = due
+
+    def _settle(self) -> None:
+        """Tell others and the channels here what has changed."""
+        with self._lock:
+            self._changed.wake_all()
+            told = self._directory.settle(
+                [c.endpoint for c in self._channels.values() if c.is_open]
+            )
+            for line, news in told:
+                line.tell_news(news)
+            changed = [
+                channel
+                for channel, known in list(self._channels.items())
+                if self._has_other_peers(known)
+            ]
+        for line, _ in told:
+            line.kick()
+        for channel in changed:
+            channel.peers_have_changed()
+        self._tell_of_cut()
+
+    def _has_other_peers(self, channel: _Channel) -> bool:
+        before, channel.peers = channel.peers, self._directory.peers(channel.endpoint)
+        return before != channel.peers
+
+    def _tell_of_cut(self) -> None:
+        if self._directory.left_out and not self._has_told_of_cut:
+            self._has_told_of_cut = True
+            logger.warning(
+                "a context with so many channels cannot announce all: %d are left out",
+                self._directory.left_out,
+            )
+
+
+def _call_at(due: float, func: Callable[[], object]) -> bool:
+    """Have a call made by the scheduler; False if it was made at once instead."""
+    try:
+        scheduler.call_at(due, func)
+    except RuntimeError:
+        func()  # an interpreter that is ending allows no thread
+        return False
+    return True
