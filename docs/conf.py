@@ -35,6 +35,7 @@ BETWEEN_ROOMS = [
         "connection_made",
         "contexts_gone",
         "messages_lost",
+        "peers_have_changed",
     ),
     # of the context, for channels
     *(
@@ -51,13 +52,14 @@ BETWEEN_ROOMS = [
     *("connection_opened", "connection_closing", "connection_ended"),
     *("connection_resumed", "join_network", "line_closing"),
     # of connections, for the context
-    *("peer", "is_congested", "enqueue", "kick", "tell", "wait_for_room"),
+    *("peer", "is_congested", "enqueue", "kick", "tell", "tell_news", "wait_for_room"),
     *("begin_close", "await_end", "abandon", "close_within"),
     *("give_up", "renew_outbox", "tell_gap"),
     # of connections, for those who let peers in
     *("run", "resume", "expect_back", "has_session_with"),
     # of connections, for the link
-    *("heard", "silence_changed", "link_closing", "link_ended", "link_lost", "gap_found"),
+    *("heard", "announced", "silence_changed", "gap_found"),
+    *("link_closing", "link_ended", "link_lost"),
 ]
 
 autodoc_member_order = "bysource"

@@ -52,9 +52,12 @@ from yoton.connection.protocol import (
     contexts_gone_package,
     encode_acknowledgement,
     encode_gap,
+    encode_news,
     encode_notice,
     encode_resume,
 )
+from yoton.directory import MAX_ENTRY_SIZE, Announcement, Endpoint, Entry, News, announcement_of
+from yoton.directory import Peer as PeerContext
 from yoton.exceptions import LocalUsageError, RemoteProtocolError
 from yoton.interest import Confirm, Decline, Notice, Want
 from yoton.message_types import OBJECT
@@ -293,6 +296,7 @@ def test_an_extended_peer_is_connected_with_its_hello(
         "max_data_size": 10**6,
         "msgpack": OWN.speaks_msgpack,
         "interest": OWN.tells_interest,
+        "directory": OWN.tells_directory,
     }
 
 
@@ -387,6 +391,7 @@ def test_a_line_ends_with_the_stream_as_well() -> None:
         hello(max_data_size=0),
         hello(max_data_size=-1),
         hello(msgpack=1),
+        hello(directory=1),
         hello_with(OBJECT.message_to_bytes([1, 2])),
         hello_with(OBJECT.message_to_bytes(None)),
         hello_with(b"d\x01s\x08ver"),
@@ -787,6 +792,60 @@ def test_a_notice_without_numbers_or_of_another_kind_is_ignored(number: int, dat
     stream = b"".join(encode_package(package))
     events = open_protocol(is_extended=True).receive_data(stream)
     assert len(events) == (len(data) == 8 and number < 8)
+
+
+ENTRIES = [
+    Entry(PeerContext(X_ID, 1, "host", "name", "program"), 1),
+    Entry(
+        PeerContext(2**64 - 1, 2, "host", "", "program"),
+        7,
+        (Endpoint("PubChannel", "a.txt.pub-sub", "a.txt.sub-pub"),),
+        (X_ID, 2**63),
+    ),
+]
+
+
+def news_of(data: bytes) -> bytes:
+    news = News()
+    news.add([Announcement(ENTRIES[0], data)])
+    return encode_news(news)
+
+
+def test_what_is_told_of_contexts_arrives_in_its_place() -> None:
+    news = News()
+    announcements = [announcement_of(entry) for entry in ENTRIES]
+    news.add(announcements)
+    stream = [plain_package(b"before", 1), encode_news(news), plain_package(b"after", 2)]
+    protocol = open_protocol(is_extended=True)
+    events = receive_byte_by_byte(protocol, b"".join(stream))
+    assert [type(event) for event in events[::3]] == [PackagesReceived, PackagesReceived]
+    assert events[1:3] == announcements
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"garbage", b"n", announcement_of(ENTRIES[1]).data[:-1], bytes(MAX_ENTRY_SIZE + 1)],
+    ids=len,
+)
+def test_what_cannot_be_read_of_a_context_ends_the_link(data: bytes) -> None:
+    protocol = open_protocol(is_extended=True)
+    failed = failure(protocol.receive_data(news_of(data) + plain_package(b"after", 1)))
+    assert failed.reason.startswith("What the peer tells of a context cannot be read: ")
+    assert len(failed.reason) < 200
+    assert protocol.state is State.CLOSED
+
+
+def test_the_largest_entry_is_read_by_who_accepts_little() -> None:
+    protocol = Protocol(Role.CONNECTOR, OWN._replace(max_data_size=1))
+    protocol.receive_data(PEER_LINE + hello())
+    entry = ENTRIES[0]
+    room = MAX_ENTRY_SIZE - len(announcement_of(entry).data)
+    # A long text has a longer count.
+    large = announcement_of(
+        entry._replace(peer=entry.peer._replace(name="name" + (room - 8) * "x"))
+    )
+    assert len(large.data) == MAX_ENTRY_SIZE
+    assert protocol.receive_data(news_of(large.data)) == [large]
 
 
 def test_a_bundle_comes_by_itself() -> None:

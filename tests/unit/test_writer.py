@@ -239,6 +239,43 @@ def test_signals_go_behind_all_packages(line: Line) -> None:
     assert line.stream.packages()[:-2] == line.sent
 
 
+def test_notices_go_before_all_packages_in_their_order(line: Line) -> None:
+    line.send(3)
+    line.writer.add_notice(BEAT)
+    line.writer.add_notice(lambda: CLOSE)
+    assert line.writer.write_pending()
+    assert line.stream.taken.startswith(BEAT + CLOSE)
+    assert line.stream.packages()[2:] == line.sent
+
+
+def test_a_notice_is_made_when_it_is_its_turn() -> None:
+    line = Line(room=len(BEAT) - 1)
+    words = [b"first"]
+    line.writer.add_notice(BEAT)
+    line.writer.add_notice(lambda: words[-1])
+    assert not line.writer.write_pending()
+    words.append(b"newest")
+    line.stream.room = 1000
+    assert line.writer.write_pending()
+    assert bytes(line.stream.taken) == BEAT + b"newest"
+
+
+def test_a_notice_that_ctrl_c_kept_from_being_made_is_made_again(line: Line) -> None:
+    calls = []
+
+    def make() -> bytes:
+        calls.append(1)
+        if len(calls) == 1:
+            raise Interrupted
+        return BEAT
+
+    line.writer.add_notice(make)
+    with pytest.raises(Interrupted):
+        line.writer.write_pending()
+    assert line.writer.write_pending()
+    assert bytes(line.stream.taken) == BEAT
+
+
 def test_a_signal_does_not_cut_a_package_in_two() -> None:
     line = Line(room=60)
     line.send(100)
