@@ -25,8 +25,8 @@ T = TypeVar("T")
 MAX_ENTRY_SIZE = 65536
 
 #: Contexts that are known at most. A network has dozens; the limit keeps a peer that invents
-#: some from taking memory.
-MAX_ENTRIES = 4096
+#: some from taking memory: 64 MiB as they travel.
+MAX_ENTRIES = 1024
 
 #: Contexts out of reach whose entries are kept: many times those that are so only for a moment,
 #: while the news that bring them into reach are on their way.
@@ -35,8 +35,8 @@ MAX_OUT_OF_REACH = 100
 #: Channels that an entry tells of: more than anybody has, and with common names, half an entry.
 MAX_CHANNELS = 500
 
-#: Neighbours that an entry tells of: all that can be known. They take half an entry.
-MAX_NEIGHBOURS = 4096
+#: Neighbours that an entry tells of: all that can be known.
+MAX_NEIGHBOURS = 1024
 
 #: Characters of the texts by which a context is known; they are for people.
 MAX_TEXT_LENGTH = 250
