@@ -545,8 +545,6 @@ def test_a_peer_that_knows_no_directory_is_told_nothing(
     wait_until(lambda: len(newer.graph()["connections"]) == 1)
     time.sleep(5 * GATHER_TIME)
     assert heard == []
-    assert known_ids(newer) == {newer.id}
-    assert sorted([newer.id, older.id]) in newer.graph()["connections"]
 
 
 def test_a_peer_that_tells_nonsense_is_let_go(pair: tuple[Context, Context]) -> None:
