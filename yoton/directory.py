@@ -12,7 +12,7 @@ When they come into reach they are told, as if they had just come.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from yoton import tagged
@@ -145,6 +145,13 @@ class Told(NamedTuple):
     news: News
 
 
+class _Place(NamedTuple):
+    """A slot, and which side of it."""
+
+    slot: str
+    is_sender: bool
+
+
 class Directory:
     """The entries that a node knows.
 
@@ -154,10 +161,17 @@ class Directory:
     ----------
     peer : Peer
         Who this node is.
+
+    Attributes
+    ----------
+    left_out : int
+        How many channels of this node others are not told of, as they are too many.
     """
 
     def __init__(self, peer: Peer) -> None:
+        # What others are told of this node, and the same with what does not fit.
         self._own = announcement_of(Entry(_with_short_texts(peer), 1))
+        self._whole = self._own.entry
         self._known: dict[int, Announcement] = {}
         # By which line an entry came first: the other end of that one has it.
         self._sources: dict[int, Hashable] = {}
@@ -166,11 +180,10 @@ class Directory:
         self._news: dict[Hashable, News | None] = {}
         self._new_lines: list[Hashable] = []
         # What follows holds as of the last time that things were settled: who is in reach, the
-        # nearest ones first, and who of them sends and receives on which slot.
+        # nearest ones first; and who of them sends and receives on which slot.
         self._in_reach: dict[int, Announcement] = {}
-        self._senders: dict[str, set[int]] = {}
-        self._receivers: dict[str, set[int]] = {}
-        self._left_out = 0
+        self._ids_at: dict[_Place, set[int]] = {}
+        self.left_out = 0
 
     # What happens
 
@@ -236,9 +249,9 @@ class Directory:
         self._renew_own(endpoints)
         before, self._in_reach = self._in_reach, self._find_in_reach()
         self._forget_some()
-        self._senders = _by_slot(self._in_reach, lambda endpoint: endpoint.sends_on)
-        self._receivers = _by_slot(self._in_reach, lambda endpoint: endpoint.receives_on)
+        gone = {i: a for i, a in before.items() if self._in_reach.get(i) is not a}
         changed = {i: a for i, a in self._in_reach.items() if before.get(i) is not a}
+        self._note_places(gone, changed)
         new_lines, self._new_lines = self._new_lines, []
         told = []
         for line in tuple(self._news):
@@ -250,16 +263,11 @@ class Directory:
 
     # What is known
 
-    @property
-    def left_out(self) -> int:
-        """The number of this node's channels that others are not told of, as they are too many."""
-        return self._left_out
-
     def peers(self, endpoint: Endpoint) -> tuple[Peer, ...]:
         """Get those in reach who have a channel at the other end of one, sorted by id."""
-        receivers = self._receivers.get(endpoint.sends_on, set())
-        ids = receivers | self._senders.get(endpoint.receives_on, set())
-        ids.discard(self._own.entry.peer.id)
+        receivers = self._ids_at.get(_Place(endpoint.sends_on, is_sender=False), set())
+        senders = self._ids_at.get(_Place(endpoint.receives_on, is_sender=True), set())
+        ids = (receivers | senders) - {self._own.entry.peer.id}
         return tuple(self._in_reach[i].entry.peer for i in sorted(ids))
 
     def graph(self, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
@@ -285,15 +293,30 @@ class Directory:
 
     # How it is found out
 
+    def _note_places(self, gone: dict[int, Announcement], come: dict[int, Announcement]) -> None:
+        """Note who sends and receives on which slot, and who does so no more."""
+        for i, announcement in gone.items():
+            for place in _places(announcement.entry):
+                ids = self._ids_at[place]
+                ids.discard(i)
+                if not ids:
+                    del self._ids_at[place]
+        for i, announcement in come.items():
+            for place in _places(announcement.entry):
+                self._ids_at.setdefault(place, set()).add(i)
+
     def _own_entry(self, endpoints: Sequence[Endpoint]) -> Entry:
         neighbours = sorted(set(self._lines.values()))[:MAX_NEIGHBOURS]
         return self._own.entry._replace(endpoints=tuple(endpoints), neighbours=tuple(neighbours))
 
     def _renew_own(self, endpoints: Sequence[Endpoint]) -> None:
-        entry = _fitting(self._own_entry(endpoints))
-        self._left_out = len(endpoints) - len(entry.endpoints)
-        if entry != self._own.entry:
-            self._own = announcement_of(entry._replace(version=entry.version + 1))
+        whole = self._own_entry(endpoints)
+        if whole == self._whole:
+            return
+        entry = _fitting(whole)
+        self.left_out = len(whole.endpoints) - len(entry.endpoints)
+        self._own = announcement_of(entry._replace(version=entry.version + 1))
+        self._whole = whole._replace(version=self._own.entry.version)
 
     def _find_in_reach(self) -> dict[int, Announcement]:
         own_id = self._own.entry.peer.id
@@ -422,14 +445,9 @@ def _fitting(entry: Entry) -> Entry:
 # Views
 
 
-def _by_slot(
-    announcements: dict[int, Announcement], slot_of: Callable[[Endpoint], str]
-) -> dict[str, set[int]]:
-    ids: dict[str, set[int]] = {}
-    for i, announcement in announcements.items():
-        for endpoint in announcement.entry.endpoints:
-            ids.setdefault(slot_of(endpoint), set()).add(i)
-    return ids
+def _places(entry: Entry) -> set[_Place]:
+    senders = {_Place(endpoint.sends_on, is_sender=True) for endpoint in entry.endpoints}
+    return senders | {_Place(endpoint.receives_on, is_sender=False) for endpoint in entry.endpoints}
 
 
 def _peers_at(pairs: Collection[tuple[int, int]], entries: dict[int, Entry]) -> list[Peer]:
