@@ -51,7 +51,7 @@ class SlotError(LocalUsageError, ValueError):
 
 
 class ChannelClosed(LocalUsageError, OSError):
-    """A message was sent on a channel that is closed."""
+    """A message was sent on a channel that is closed, or somebody was waited for at it."""
 
 
 class PackageTooLarge(LocalUsageError, ValueError):

@@ -170,9 +170,11 @@ def test_several_subscribers_are_waited_for(
     assert not pub.wait_for_subscribers(3, 0.05)
     late = make_context()
     subs.append(SubChannel(late, "NEWS"))
-    threading.Thread(target=connect, args=(chain[2], late)).start()
+    thread = threading.Thread(target=connect, args=(chain[2], late))
+    thread.start()
     assert pub.wait_for_subscribers(3, PATIENCE)
     pub.send("all")
+    thread.join()
     assert [sub.recv(PATIENCE) for sub in subs] == ["all"] * 3
 
 
@@ -193,9 +195,11 @@ def test_waiting_ends_in_time(chain: list[Context]) -> None:
 def test_one_can_wait_before_there_is_a_connection(make_context: Callable[[], Context]) -> None:
     publishing, subscribing = make_context(), make_context()
     pub, sub = PubChannel(publishing, "news"), SubChannel(subscribing, "news")
-    threading.Timer(0.05, connect, (publishing, subscribing)).start()
+    timer = threading.Timer(0.05, connect, (publishing, subscribing))
+    timer.start()
     assert pub.wait_for_subscribers()
     pub.send("hello")
+    timer.join()
     assert sub.recv(PATIENCE) == "hello"
 
 
@@ -215,9 +219,11 @@ def test_who_waits_hears_of_the_end_of_the_channel(
     chain: list[Context], close: Callable[[PubChannel], object]
 ) -> None:
     pub = PubChannel(chain[0], "news")
-    threading.Timer(0.05, close, (pub,)).start()
+    timer = threading.Timer(0.05, close, (pub,))
+    timer.start()
     with pytest.raises(ChannelClosed, match="news"):
         pub.wait_for_subscribers()
+    timer.join()
     with pytest.raises(ChannelClosed):
         pub.wait_for_subscribers(0)
 
@@ -250,6 +256,7 @@ def test_ctrl_c_gets_through_the_wait_and_leaves_everything_usable(chain: list[C
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         pub.wait_for_subscribers()
+    timer.join()
     sub = SubChannel(chain[2], "news")
     assert pub.wait_for_subscribers(1, PATIENCE)
     pub.send("hello")
