@@ -164,7 +164,7 @@ class Announcing:
     def graph(self) -> dict[str, Any]:
         """Get the network as plain data, see `Context.graph`."""
         with self._lock:
-            return self._directory.graph([c.endpoint for c in self._channels.values()])
+            return self._directory.graph([c.endpoint for c in list(self._channels.values())])
 
     # Settling
 
@@ -180,16 +180,12 @@ class Announcing:
         """Tell others and the channels here what has changed."""
         with self._lock:
             self._changed.wake_all()
-            told = self._directory.settle(
-                [c.endpoint for c in self._channels.values() if c.is_open]
-            )
+            # A copy: a finalizer may close a channel meanwhile.
+            channels = dict(self._channels)
+            told = self._directory.settle([c.endpoint for c in channels.values() if c.is_open])
             for line, news in told:
                 line.tell_news(news)
-            changed = [
-                channel
-                for channel, known in list(self._channels.items())
-                if self._has_other_peers(known)
-            ]
+            changed = [channel for channel, c in channels.items() if self._has_other_peers(c)]
         for line, _ in told:
             line.kick()
         for channel in changed:
