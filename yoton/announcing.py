@@ -23,6 +23,7 @@ from typing import Protocol as Interface
 
 from yoton.clock import Deadline
 from yoton.connection.base import Connection
+from yoton.connection.busy import this_thread
 from yoton.connection.protocol import Identity
 from yoton.directory import Announcement, Directory, Endpoint, Peer
 from yoton.events.scheduler import scheduler
@@ -178,6 +179,16 @@ class Announcing:
 
     def _settle(self) -> None:
         """Tell others and the channels here what has changed."""
+        was_busy = this_thread.is_busy
+        # A finalizer that sends in here must not wait for room while the routing lock is held:
+        # there may be none until those who wait for the lock have gone on.
+        this_thread.is_busy = True
+        try:
+            self._settle_without_waiting()
+        finally:
+            this_thread.is_busy = was_busy
+
+    def _settle_without_waiting(self) -> None:
         with self._lock:
             self._changed.wake_all()
             # A copy: a finalizer may close a channel meanwhile.
