@@ -662,6 +662,8 @@ class Context:
             # Both ends forget what they had declined: what they said of that may be lost.
             told = self._forget_interest(connection)
         _kick_all(told)
+        # So may what they told of others: that is told once more.
+        self.announcing.line_closed(connection)
         self.connection_made(connection, peer)
 
     def gap_found(self, gap: Gap, connection: Connection) -> None:
@@ -698,6 +700,7 @@ class Context:
             gone = self._router.line_closed(connection)
             told = self._forget_interest(connection)
         _kick_all(told)
+        self.announcing.line_closed(connection)
         self._tell_who_is_gone(gone, connection)
 
     def contexts_gone(self, ids: Sequence[int], connection: Connection) -> None:
