@@ -9,7 +9,7 @@ has not, it knows what is missing, and tells that.
 
 from __future__ import annotations
 
-import secrets
+import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -56,7 +56,7 @@ class Session:
     """
 
     def __init__(self, token: str = "", kept_size: int = DEFAULT_KEPT_SIZE) -> None:
-        self.token = token or secrets.token_hex(16)
+        self.token = token or os.urandom(16).hex()
         self._kept_size = kept_size
         # Guards all that follows.
         self._lock = threading.RLock()
