@@ -9,10 +9,10 @@ Each kernel has a network of its own::
                 context of the broker  --  kernel
     client  --/
 
-A context passes on what it gets, so relaying needs no code. A connection is for one peer: it is
-bound when the peer is expected. A client says so at the front desk, the one address of the
-broker that is known beforehand; a kernel is expected when its process is started. What is sent
-meanwhile waits in the connection, so that a kernel does not miss what was sent while it starts.
+A context passes on what it gets, so relaying needs no code. For clients it listens, and they hear
+where at the front desk, the one address of the broker that is known beforehand. For each process
+of a kernel it binds a connection, for that one peer. What is sent meanwhile waits in it, so that
+a kernel does not miss what was sent while it starts.
 
 The event loop of yoton, in the main thread, handles all that happens: requests of clients, and
 the ends of processes and connections.
@@ -34,9 +34,6 @@ from examples.ide_kernel.kernel_process import KernelProcess
 
 #: Seconds that a kernel has to end in an orderly way before it is killed.
 GRACE = 2.0
-
-#: Seconds in which a client that has asked for an address should connect there.
-EXPECTATION = 10.0
 
 #: Replies of the front desk that are no address begin like this.
 REFUSAL = "error: "
@@ -120,6 +117,9 @@ class HostedKernel:
     def __init__(self, broker: Broker, name: str) -> None:
         self.name = name
         self.context = yoton.Context(name=f"broker of {name}")
+        listener = self.context.listen("localhost:0", name="client")
+        #: Where clients connect.
+        self.address = f"localhost:{listener.port}"
         self._status = yoton.StateChannel(self.context, slots.PROCESS, yoton.OBJECT)
         self._output = {
             "stdout": yoton.PubChannel(self.context, slots.RAW_STDOUT).send,
@@ -229,7 +229,7 @@ class Control(yoton.RepChannel):
 
 
 class FrontDesk(yoton.RequestServer):
-    """Gives clients an address at which they are expected.
+    """Tells clients where to connect.
 
     A request is the name of a kernel, or an empty line for the first one.
     """
@@ -242,14 +242,7 @@ class FrontDesk(yoton.RequestServer):
         name = request.strip() or next(iter(self._kernels))
         if name not in self._kernels:
             return f"{REFUSAL}no kernel is named {name!r}"
-        connection = self._kernels[name].context.bind("localhost:0", name="client")
-        yoton.call_later(_no_longer_expect, EXPECTATION, connection)
-        return f"localhost:{connection.port1}"
-
-
-def _no_longer_expect(connection: yoton.Connection) -> None:
-    if connection.is_waiting:
-        connection.close()
+        return self._kernels[name].address
 
 
 class Broker:

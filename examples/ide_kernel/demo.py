@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import yoton
 from examples.ide_kernel import slots
 from examples.ide_kernel.private_broker import PrivateBroker
 from examples.ide_kernel.session import (
@@ -36,6 +37,9 @@ DEADLINE = 60.0
 QUESTION_INTERVAL = 0.03
 #: Seconds that code which is to be interrupted runs before.
 UNDISTURBED = 0.2
+
+#: Seconds between two cuts of a line.
+CUT_INTERVAL = 0.1
 
 #: Lines to show of what a crash writes: up to the line of the code.
 CRASH_LINES = 7
@@ -63,6 +67,13 @@ import ctypes
 ctypes.string_at(0)  # there is nothing to read at address 0
 """
 
+LINES_CODE = """\
+import time
+for number in range(500):
+    print("line", number, flush=True)
+    time.sleep(0.001)
+"""
+
 COUNT_CODE = """\
 count = 0
 while True:
@@ -72,6 +83,29 @@ while True:
 
 class NotSeen(Exception):
     """Something that should be shown did not happen."""
+
+
+class Tally:
+    """Counts what a connection tells of its lines."""
+
+    def __init__(self) -> None:
+        self.losses = 0
+        self.returns = 0
+        self.resumptions = 0
+        self.gaps = 0
+
+    def note_loss(self, _connection: yoton.Connection, _reason: str) -> None:
+        """Count a line that was lost."""
+        self.losses += 1
+
+    def note_return(self, _connection: yoton.Connection, is_resumed: bool) -> None:
+        """Count a new line."""
+        self.returns += 1
+        self.resumptions += is_resumed
+
+    def note_gap(self, _connection: yoton.Connection, messages: int) -> None:
+        """Count messages that will not come."""
+        self.gaps += messages
 
 
 class Screen:
@@ -150,6 +184,7 @@ class Tour:
         self.crash()
         self.restart()
         self.use_second_client()
+        self.cut_line()
         self.compare_clients()
 
     def meet(self) -> None:
@@ -251,6 +286,24 @@ class Tour:
         while _next_event(cell)["what"] != "finished":
             pass
         _wait_until(lambda: self._audience.has_seen("by the second client"), "nothing was seen")
+
+    def cut_line(self) -> None:
+        """Cut the line of the second client while there is output."""
+        self._announce("The line of the second client is cut, again and again", max_lines=3)
+        connection, told = self._second.connection, Tally()
+        connection.reconnecting.bind(told.note_loss)
+        connection.reconnected.bind(told.note_return)
+        connection.gap.bind(told.note_gap)
+        cell = self._session.submit(LINES_CODE)
+        self._expect_event(cell, "started")
+        while cell.end is None:
+            connection.lose_line()
+            time.sleep(CUT_INTERVAL)
+        _wait_until(lambda: told.returns == told.losses > 0, "the line did not come back")
+        _wait_until(lambda: self._second_audience.has_seen("line 499\n"), "the output ends early")
+        _check(told.gaps == 0, f"{told.gaps} messages are missing")
+        _check(told.resumptions == told.returns, "the client had to begin anew")
+        self._note("lines of a client cut / come back", f"{told.losses} / {told.returns}")
 
     def compare_clients(self) -> None:
         """Look whether both clients have seen the same."""

@@ -19,6 +19,12 @@ from examples.ide_kernel.broker import REFUSAL
 #: Seconds that a broker may take to answer. It is a matter of milliseconds.
 PATIENCE = 10.0
 
+#: A line that was cut comes back within milliseconds; a broker that is gone does not.
+_RECONNECT = yoton.ReconnectPolicy(give_up_after=3.0)
+
+#: How the signals of a connection tell that the other end has closed it.
+_GOODBYE = "Closed from other end."
+
 #: The status of a kernel before the broker has told it.
 _NOTHING_KNOWN = slots.ProcessStatus(phase="starting", run=0, pid=0, exit_code=None)
 
@@ -95,6 +101,8 @@ class Session:
     ----------
     output : Signal
         Emitted, in the thread of the event loop, with each `Output`.
+    connection : Connection
+        The one to the broker. It comes back when its line is cut.
     introspection, control : ReqChannel
         The methods of `kernel.Introspection` and `broker.Control`.
 
@@ -116,8 +124,10 @@ class Session:
         self._context = yoton.Context(name="client")
         self._open_channels()
         try:
-            connection = self._context.connect(_ask_for_address(desk, kernel))
-            connection.closed.bind(self._note_end)
+            address = _ask_for_address(desk, kernel)
+            self.connection = self._context.connect(address, reconnect=_RECONNECT)
+            self.connection.reconnecting.bind(self._note_loss)
+            self.connection.closed.bind(self._note_end)
             self.wait_for_status(lambda status: status is not _NOTHING_KNOWN, PATIENCE)
         except (yoton.ConnectFailed, SessionError) as error:
             self._context.close()
@@ -294,6 +304,10 @@ class Session:
             self._is_foreign_cell_running = cell is None and event["what"] in ("started", "input")
             if cell is not None:
                 cell.add_event(event)
+
+    def _note_loss(self, connection: yoton.Connection, reason: str) -> None:
+        if reason == _GOODBYE:
+            connection.close(reason)
 
     def _note_end(self, connection: yoton.Connection, reason: str) -> None:
         self._receive()
