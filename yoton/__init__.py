@@ -33,6 +33,7 @@ from yoton.clientserver import RequestServer, do_request
 from yoton.connection import (
     Connection,
     Listener,
+    Liveness,
     MemoryConnection,
     ReconnectPolicy,
     TcpConnection,
@@ -101,6 +102,7 @@ __all__ = [
     "FlushTimeout",
     "Future",
     "Listener",
+    "Liveness",
     "LocalUsageError",
     "MemoryConnection",
     "MessageType",

@@ -18,7 +18,7 @@ queues routing interest numbering tagged packed client_loop workers
 message_types clientserver directory
 
 connection.framing connection.handshake connection.heartbeat connection.streams connection.outbox
-connection.session connection.reconnecting
+connection.session connection.reconnecting connection.liveness
 connection.fault_plan connection.protocol connection.memory connection.spin
 connection.faults connection.reader connection.writer connection.transports
 connection.threaded
@@ -31,7 +31,8 @@ events.signals
 events.timers
 events
 
-burst connection.base connection.returning
+burst connection.diagnosis connection.returning
+connection.base
 connection.joining announcing
 connection.listener
 connection
@@ -61,6 +62,7 @@ PURE = {
     "connection.framing",
     "connection.handshake",
     "connection.heartbeat",
+    "connection.liveness",
     "connection.protocol",
     "connection.fault_plan",
     "channels.negotiation",

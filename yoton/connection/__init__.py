@@ -3,6 +3,7 @@
 from yoton.connection.base import Connection
 from yoton.connection.joining import MemoryConnection, TcpConnection, UnixConnection
 from yoton.connection.listener import Listener
+from yoton.connection.liveness import Liveness
 from yoton.connection.memory import MemoryStream, memory_stream_pair
 from yoton.connection.reconnecting import ReconnectPolicy
 from yoton.connection.streams import ByteStream
@@ -11,6 +12,7 @@ __all__ = [
     "ByteStream",
     "Connection",
     "Listener",
+    "Liveness",
     "MemoryConnection",
     "MemoryStream",
     "ReconnectPolicy",

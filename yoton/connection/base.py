@@ -11,9 +11,11 @@ from typing import Protocol as Interface
 
 from yoton.address import format_place
 from yoton.clock import Deadline
+from yoton.connection.diagnosis import Diagnosis
 from yoton.connection.heartbeat import MIN_SILENCE_TIMEOUT
+from yoton.connection.liveness import Liveness, Signs, judge
 from yoton.connection.outbox import Outbox
-from yoton.connection.protocol import Event, Identity, Protocol
+from yoton.connection.protocol import OTHER_END_CLOSED, Event, Identity, Protocol
 from yoton.connection.session import Session
 from yoton.connection.streams import ByteStream
 from yoton.connection.threaded import CLOSE_TIMEOUT, ThreadedLink
@@ -31,6 +33,10 @@ END_TIMEOUT = CLOSE_TIMEOUT + 0.5
 
 CLOSED_ON_COMMAND = "Closed on command."
 CLOSED_ON_PROBLEM = "Closed because of a problem."
+#: Seconds after a line was lost in which to see whether the process of the peer has ended as well.
+AUTOPSY_TIME = 1.0
+
+CONSIDERED_DEAD = "Silent for too long, considered dead."
 
 
 class Node(Interface):
@@ -129,6 +135,9 @@ class Connection:
         self._reconnecting_signal = Signal()
         self._reconnected_signal = Signal()
         self._gap_signal = Signal()
+        self._liveness_signal = Signal()
+        self._diagnosis = Diagnosis(self._look_after_peer, self._tell_liveness)
+        self._dead_after: float | None = None
         self._timeout = MIN_SILENCE_TIMEOUT
         # Whether the user cares for the peer's silence. Otherwise beats would only cost time.
         self._is_watching = False
@@ -139,6 +148,8 @@ class Connection:
         self._link: ThreadedLink | None = None
         # What outlives the link, if its line is lost; set before the link runs.
         self._session: Session | None = None
+        # Whether the user wants it to be closed.
+        self._is_end_wanted = False
         # Whether it is to come back by itself, whatever the peer does.
         self._comes_back = False
         # Why it is to be closed, as soon as somebody has asked for it.
@@ -245,6 +256,38 @@ class Connection:
     def closed(self) -> Signal:
         """Signal for the end; handlers get the connection and the reason, a str."""
         return self._closed_signal
+
+    @property
+    def liveness(self) -> Liveness:
+        """How the other end is, as far as it can be seen from here.
+
+        Looked at from the first use of this, `liveness_changed`, `timedout` or `timeout` on.
+        """
+        self._watch()
+        return self._diagnosis.liveness
+
+    @property
+    def liveness_changed(self) -> Signal:
+        """Signal that `liveness` has changed; handlers get the connection and the `Liveness`."""
+        self._watch()
+        return self._liveness_signal
+
+    @property
+    def dead_after(self) -> float | None:
+        """Set/get the seconds of silence after which the peer is given up.
+
+        None, the default: never, as a silent peer may come back. Else the line is broken off
+        then, and the connection closed, if it does not reconnect. Raises ArgumentError (a
+        ValueError) for what is no positive number.
+        """
+        return self._dead_after
+
+    @dead_after.setter
+    def dead_after(self, seconds: float | None) -> None:
+        if seconds is not None and not seconds > 0.0:
+            raise ArgumentError(f"dead_after is None or a positive number, not {seconds!r}")
+        self._dead_after = seconds
+        self._watch()
 
     @property
     def reconnecting(self) -> Signal:
@@ -360,6 +403,7 @@ class Connection:
         reason = reason or CLOSED_ON_PROBLEM
         with self._lock:
             self._close_reason = self._close_reason or reason
+            self._is_end_wanted = True
             link = self._link
         if link is not None:
             link.abort(reason)
@@ -438,6 +482,7 @@ class Connection:
         with self._lock:
             link = self._link
             self._close_reason = self._close_reason or reason
+            self._is_end_wanted = True
             # Also one whose end an interrupt has cut short.
             has_no_line = link is None and self._status in (
                 Status.WAITING,
@@ -573,7 +618,8 @@ class Connection:
             self._peer = link.peer
             self._local_address = stream.local_address
             self._peer_address = stream.peer_address
-            return before
+        self._diagnosis.end(Liveness.RUNNING)
+        return before
 
     # What the link calls
 
@@ -619,7 +665,45 @@ class Connection:
 
     def silence_changed(self, is_silent: bool) -> None:
         """See `LinkOwner`."""
+        if is_silent:
+            self._diagnosis.begin(self._timeout)
+        else:
+            self._diagnosis.end(Liveness.RUNNING)
         self._timedout_signal.emit(self, is_silent)
+
+    def _diagnose_end(self, reason: str) -> None:
+        if self._is_end_wanted or reason == OTHER_END_CLOSED:
+            self._diagnosis.end(Liveness.NOT_CONNECTED)
+        else:
+            self._diagnosis.begin(0.0)
+
+    def _look_after_peer(self, silent_for: float) -> Liveness:
+        link = self._link
+        has_ended = self._has_peer_ended()
+        if link is None or self._status is Status.CLOSED:
+            liveness = judge(Signs(False, has_ended, None))
+            if self._status is Status.CLOSED and (has_ended or silent_for > AUTOPSY_TIME):
+                self._diagnosis.end(liveness)
+            return liveness
+        liveness = judge(Signs(True, has_ended, link.probe()))
+        if self._dead_after is not None and silent_for >= self._dead_after:
+            self._consider_dead(link, silent_for)
+        return liveness
+
+    def _consider_dead(self, link: ThreadedLink, silent_for: float) -> None:
+        logger.warning("%r: the peer was silent for %.1f s and is given up", self, silent_for)
+        if self._session is not None:
+            link.lose_line()
+        else:
+            self._is_end_wanted = True
+            link.abort(CONSIDERED_DEAD)
+
+    def _has_peer_ended(self) -> bool:
+        """Tell whether the process of the peer is known to have ended; see subclasses."""
+        return False
+
+    def _tell_liveness(self, liveness: Liveness) -> None:
+        self._liveness_signal.emit(self, liveness)
 
     def link_closing(self, reason: str) -> None:
         """See `LinkOwner`."""
@@ -659,6 +743,7 @@ class Connection:
             self._status_changed.wake_all()
             is_first = self._status is not Status.CLOSED
             self._status = Status.CLOSED
+        self._diagnose_end(reason)
         if is_first:
             logger.log(self._context.log_level, "%r closed: %s", self, reason)
             self._closed_signal.emit(self, reason)
@@ -674,6 +759,7 @@ class Connection:
         if close_reason is not None:
             self._end_without_line(close_reason)
             return
+        self._diagnosis.begin(0.0)
         logger.log(self._context.log_level, "%r lost its line: %s", self, reason)
         self._reconnecting_signal.emit(self, reason)
         self._line_lost()

@@ -146,6 +146,10 @@ class FaultyStream:
         """See `ByteStream.acknowledge_at_once`."""
         self._stream.acknowledge_at_once()
 
+    def retransmissions(self) -> int | None:
+        """See `ByteStream.retransmissions`."""
+        return self._stream.retransmissions()
+
     def shutdown_write(self) -> None:
         """See `ByteStream.shutdown_write`; a stall does not hold it up."""
         self._stream.shutdown_write()

@@ -198,6 +198,10 @@ class MemoryStream:
     def acknowledge_at_once(self) -> None:
         """See `ByteStream.acknowledge_at_once`; nothing waits for it here."""
 
+    def retransmissions(self) -> int | None:
+        """See `ByteStream.retransmissions`."""
+        return 0
+
     def shutdown_write(self) -> None:
         """See `ByteStream.shutdown_write`."""
         self._outgoing.end()

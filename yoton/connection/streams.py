@@ -10,6 +10,7 @@ import contextlib
 import select
 import socket
 import struct
+import sys
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -92,6 +93,12 @@ class ByteStream(Protocol):
 
         For a peer that writes a message in several small pieces, or has a small send buffer:
         it waits for that.
+        """
+
+    def retransmissions(self) -> int | None:
+        """Get how often the same bytes were sent again without an answer of the peer's system.
+
+        0 if there can be no such thing; None if nobody can tell.
         """
 
     def shutdown_write(self) -> None:
@@ -189,6 +196,18 @@ class SocketStream:
     def acknowledge_at_once(self) -> None:
         """See `ByteStream.acknowledge_at_once`; does nothing where the system cannot."""
         self._acknowledges_at_once = self._is_tcp and hasattr(socket, "TCP_QUICKACK")
+
+    def retransmissions(self) -> int | None:
+        """See `ByteStream.retransmissions`."""
+        if not self._is_tcp:
+            return 0
+        if sys.platform != "linux":
+            return None
+        try:
+            # The third byte of struct tcp_info, see linux/tcp.h.
+            return self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 3)[2]
+        except OSError:  # closed meanwhile
+            return None
 
     def shutdown_write(self) -> None:
         """See `ByteStream.shutdown_write`."""

@@ -238,6 +238,12 @@ class ThreadedLink:
             self._writer.add_signal(self._protocol.send_watch())
             self.kick()
 
+    def probe(self) -> int | None:
+        """Send a beat to a silent peer; returns the `ByteStream.retransmissions` so far."""
+        self._writer.add_signal(self._protocol.send_beat())
+        self.kick()
+        return self._stream.retransmissions()
+
     def tell(self, notice: Notice) -> None:
         """Tell the peer what is wanted; never blocks, `kick` follows."""
         self._writer.add_notice(encode_notice(notice))

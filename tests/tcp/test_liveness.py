@@ -1,0 +1,186 @@
+"""What can be told of a peer that is silent, with real processes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+from support import PATIENCE, wait_until
+
+from yoton import ArgumentError, Liveness, PubChannel, process_events
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs what Linux tells")
+
+PEER = """
+import ctypes
+import sys
+import time
+import yoton
+
+context = yoton.Context()
+orders = yoton.SubChannel(context, "orders")
+context.connect(sys.argv[1], 10.0, reconnect=len(sys.argv) > 2)
+while True:
+    if orders.recv() == "hold the interpreter":
+        ctypes.PyDLL(None).usleep(3_000_000)
+"""
+
+
+@pytest.fixture
+def peer_of(make_context):
+    """Connects a context to a process, and watches the connection."""
+    processes = []
+
+    def start(*arguments):
+        context = make_context()
+        listener = context.listen("localhost:0")
+        address = f"localhost:{listener.port}"
+        process = subprocess.Popen([sys.executable, "-c", PEER, address, *arguments])
+        processes.append(process)
+        wait_until(lambda: listener.connections)
+        [connection] = listener.connections
+        told = []
+        connection.liveness_changed.bind(lambda _, liveness: told.append(liveness))
+        assert connection.liveness is Liveness.RUNNING
+        return context, process, connection, told
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def wait_for(connection, liveness):
+    wait_until(lambda: process_events() or connection.liveness is liveness, liveness.value)
+
+
+def test_code_in_c_that_holds_the_interpreter_is_no_death(peer_of):
+    context, _, connection, told = peer_of()
+    PubChannel(context, "orders").send("hold the interpreter")
+    wait_for(connection, Liveness.NOT_RUNNING_PYTHON)
+    wait_for(connection, Liveness.RUNNING)
+    wait_until(lambda: process_events() or len(told) == 2)
+    assert told == [Liveness.NOT_RUNNING_PYTHON, Liveness.RUNNING]
+    assert connection.is_connected
+
+
+def test_a_stopped_process_is_no_dead_one(peer_of):
+    _, process, connection, _ = peer_of()
+    process.send_signal(signal.SIGSTOP)
+    wait_for(connection, Liveness.NOT_RUNNING_PYTHON)
+    assert connection.is_connected
+    process.send_signal(signal.SIGCONT)
+    wait_for(connection, Liveness.RUNNING)
+
+
+@pytest.mark.parametrize("arguments", [(), ("reconnect",)], ids=["closes", "waits"])
+def test_a_killed_process_is_a_dead_one(peer_of, arguments):
+    _, process, connection, told = peer_of(*arguments)
+    process.kill()
+    wait_until(lambda: not connection.is_connected)
+    process.wait()
+    wait_for(connection, Liveness.PROCESS_DEAD)
+    wait_until(lambda: process_events() or not connection.is_alive)
+    assert told[-1] is Liveness.PROCESS_DEAD
+
+
+def test_who_has_said_goodbye_is_not_connected(make_context):
+    server, client = make_context(), make_context()
+    listener = server.listen("localhost:0")
+    client.connect(f"localhost:{listener.port}")
+    wait_until(lambda: listener.connections)
+    [connection] = listener.connections
+    client.close()
+    wait_for(connection, Liveness.NOT_CONNECTED)
+
+
+def test_a_cut_line_is_no_dead_process(peer_of):
+    _, process, connection, _told = peer_of("reconnect")
+    process.send_signal(signal.SIGSTOP)  # so that it does not come back at once
+    connection.lose_line()
+    wait_for(connection, Liveness.LINE_LOST)
+    process.send_signal(signal.SIGCONT)
+    wait_for(connection, Liveness.RUNNING)
+    assert connection.is_connected
+
+
+def test_who_is_silent_for_too_long_is_given_up_if_one_says_so(peer_of):
+    _, process, connection, _ = peer_of()
+    reasons = []
+    connection.closed.bind(lambda _, reason: reasons.append(reason))
+    connection.dead_after = 1.0
+    process.send_signal(signal.SIGSTOP)
+    wait_until(lambda: process_events() or reasons)
+    assert reasons == ["Silent for too long, considered dead."]
+    assert connection.liveness is Liveness.NOT_CONNECTED
+
+
+def test_a_session_outlives_being_given_up(peer_of):
+    _, process, connection, _ = peer_of("reconnect")
+    connection.dead_after = 0.6
+    process.send_signal(signal.SIGSTOP)
+    wait_until(lambda: connection.is_reconnecting)
+    process.send_signal(signal.SIGCONT)
+    wait_until(lambda: connection.is_connected)
+    wait_for(connection, Liveness.RUNNING)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
+def test_seconds_that_are_none_are_refused(peer_of, seconds):
+    _, _, connection, _ = peer_of()
+    with pytest.raises(ArgumentError):
+        connection.dead_after = seconds
+    assert connection.dead_after is None
+
+
+def test_who_waits_for_a_peer_is_not_connected(make_context):
+    connection = make_context().bind("localhost:0")
+    assert connection.liveness is Liveness.NOT_CONNECTED
+
+
+LOST_LINE = """
+import subprocess, sys, time, yoton
+from yoton import Liveness
+
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+server, client = yoton.Context(), yoton.Context()
+listener = server.listen("localhost:0")
+connection = client.connect(f"localhost:{listener.port}")
+assert connection.liveness is Liveness.RUNNING
+subprocess.run(["ip", "link", "set", "lo", "down"], check=True)
+deadline = time.monotonic() + 20.0
+while connection.liveness is not Liveness.LINE_LOST:
+    assert time.monotonic() < deadline, connection.liveness
+    time.sleep(0.02)
+assert connection.is_connected
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+while connection.liveness is not Liveness.RUNNING:
+    assert time.monotonic() < deadline, connection.liveness
+    time.sleep(0.02)
+print("seen")
+"""
+
+
+def can_make_networks():
+    if not shutil.which("unshare") or not shutil.which("ip"):
+        return False
+    return (
+        subprocess.run(["unshare", "-n", "true"], capture_output=True, check=False).returncode == 0
+    )
+
+
+@pytest.mark.skipif(not can_make_networks(), reason="may not make a network of its own")
+def test_a_line_that_lets_nothing_through_is_lost_and_may_come_back():
+    result = subprocess.run(
+        ["unshare", "-n", sys.executable, "-c", LOST_LINE],
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE,
+        check=False,
+        env=os.environ,
+    )
+    assert (result.stdout, result.returncode) == ("seen\n", 0), result.stderr
