@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from yoton.channels import PubChannel
 from yoton.context import Context
 
 #: Long enough for a loaded machine: only a failing test waits this long.
@@ -62,6 +63,17 @@ def connect(binder: Context, connector: Context) -> None:
     connection = binder.bind(address)
     connector.connect(address.replace(":0", f":{connection.port1}"))
     wait_until(lambda: connection.is_connected, "the binding end notices the peer")
+
+
+def have_declined(pub: PubChannel, *contexts: Context) -> None:
+    """Send what nobody wants until all of some contexts send it no more."""
+    slot = pub._slot_number_out
+
+    def is_declined() -> bool:
+        pub.send("in vain")
+        return all(slot in context._interest.declined_by for context in contexts)
+
+    wait_until(is_declined)
 
 
 def run_in_child(func: Callable[[], object]) -> None:

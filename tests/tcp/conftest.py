@@ -58,3 +58,12 @@ def pair(make_context: Callable[[], Context]) -> tuple[Context, Context]:
     binder, connector = make_context(), make_context()
     connect(binder, connector)
     return binder, connector
+
+
+@pytest.fixture
+def chain(make_context: Callable[[], Context]) -> list[Context]:
+    """Two contexts and a relay between them."""
+    contexts = [make_context() for _ in range(3)]
+    connect(contexts[0], contexts[1])
+    connect(contexts[1], contexts[2])
+    return contexts

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import pytest
 from interrupts import random_interrupts
-from support import PATIENCE, connect, run_in_child, wait_until
+from support import PATIENCE, connect, have_declined, run_in_child, wait_until
 
 from yoton import announcing
 from yoton import context as context_module
@@ -31,26 +31,6 @@ from yoton.connection.busy import this_thread
 from yoton.context import Context
 from yoton.events import process_events
 from yoton.exceptions import ArgumentError, ChannelClosed
-
-
-@pytest.fixture
-def chain(make_context: Callable[[], Context]) -> list[Context]:
-    """Two contexts and a relay between them."""
-    contexts = [make_context() for _ in range(3)]
-    connect(contexts[0], contexts[1])
-    connect(contexts[1], contexts[2])
-    return contexts
-
-
-def have_declined(pub: PubChannel, *contexts: Context) -> None:
-    """Send what nobody wants until all of some contexts send it no more."""
-    slot = pub._slot_number_out
-
-    def is_declined() -> bool:
-        pub.send("in vain")
-        return all(slot in context._interest.declined_by for context in contexts)
-
-    wait_until(is_declined)
 
 
 def peer_ids(channel: BaseChannel) -> list[int]:

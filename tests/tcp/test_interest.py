@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from support import PATIENCE, connect, wait_until
+from support import PATIENCE, connect, have_declined, wait_until
 
 from yoton import context as context_module
 from yoton.channels import (
@@ -18,26 +18,6 @@ from yoton.channels import (
 )
 from yoton.clock import Deadline
 from yoton.context import CONFIRM_TIMEOUT, Context
-
-
-@pytest.fixture
-def chain(make_context: Callable[[], Context]) -> list[Context]:
-    """A publisher, a relay, a subscriber."""
-    contexts = [make_context() for _ in range(3)]
-    connect(contexts[0], contexts[1])
-    connect(contexts[1], contexts[2])
-    return contexts
-
-
-def have_declined(pub: PubChannel, *contexts: Context) -> None:
-    """Send what nobody wants until all of some contexts send it no more."""
-    slot = pub._slot_number_out
-
-    def is_declined() -> bool:
-        pub.send("in vain")
-        return all(slot in context._interest.declined_by for context in contexts)
-
-    wait_until(is_declined)
 
 
 def declined(*contexts: Context) -> list[int]:
