@@ -11,7 +11,14 @@ import sys
 import pytest
 from support import PATIENCE, wait_until
 
-from yoton import ArgumentError, Liveness, PubChannel, process_events
+from yoton import (
+    ArgumentError,
+    ChannelClosed,
+    Liveness,
+    PubChannel,
+    ReqChannel,
+    process_events,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs what Linux tells")
 
@@ -140,6 +147,76 @@ def test_seconds_that_are_none_are_refused(peer_of, seconds):
 def test_who_waits_for_a_peer_is_not_connected(make_context):
     connection = make_context().bind("localhost:0")
     assert connection.liveness is Liveness.NOT_CONNECTED
+
+
+REPLIER = """
+import ctypes
+import sys
+import time
+import yoton
+
+class Worker(yoton.RepChannel):
+    def work(self):
+        time.sleep(100)
+    def hold_the_interpreter(self):
+        ctypes.PyDLL(None).usleep(3_000_000)
+
+context = yoton.Context(name="worker")
+worker = Worker(context, "work")
+worker.set_mode(sys.argv[2])
+context.connect(sys.argv[1], 10.0)
+yoton.start_event_loop()
+"""
+
+
+@pytest.fixture
+def worker_of(make_context):
+    """Starts a process with a replier, in a mode, and gets a channel to it."""
+    processes = []
+
+    def start(mode):
+        context = make_context()
+        address = f"localhost:{context.listen('localhost:0').port}"
+        processes.append(subprocess.Popen([sys.executable, "-c", REPLIER, address, mode]))
+        channel = ReqChannel(context, "work")
+        assert channel.wait_for_repliers(1, PATIENCE)
+        return channel
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("mode", ["thread", "event"])
+def test_a_replier_says_that_it_is_busy_since_when_and_with_what(worker_of, mode):
+    channel = worker_of(mode)
+    [status] = channel.repliers(PATIENCE)
+    assert (status.is_answering, status.is_busy, status.peer.name) == (True, False, "worker")
+    call = channel.work()
+    wait_until(call.running)
+    wait_until(lambda: channel.repliers(PATIENCE)[0].is_busy)
+    [status] = channel.repliers(PATIENCE)
+    assert (status.method, status.waiting) == ("work", 0)
+    before = status.seconds
+    wait_until(lambda: channel.repliers(PATIENCE)[0].seconds > before + 0.05)
+
+
+def test_a_replier_whose_interpreter_is_held_does_not_answer(worker_of):
+    channel = worker_of("thread")
+    call = channel.hold_the_interpreter()
+    wait_until(call.running)
+    wait_until(lambda: not channel.repliers(0.1)[0].is_answering)
+    assert call.result(PATIENCE) is None
+    assert channel.repliers(PATIENCE)[0].is_answering
+
+
+def test_nobody_is_there_to_ask(make_context):
+    channel = ReqChannel(make_context(), "work")
+    assert channel.repliers() == []
+    channel.close()
+    with pytest.raises(ChannelClosed):
+        channel.repliers()
 
 
 LOST_LINE = """

@@ -40,7 +40,8 @@ connection
 context
 testing
 
-channels.condition channels.sync channels.negotiation channels.error_replies channels.exporting
+channels.condition channels.sync channels.replier_status channels.negotiation
+channels.error_replies channels.exporting
 channels.forked_output
 channels.base channels.future channels.runners
 channels.pubsub channels.state channels.negotiating
@@ -66,6 +67,7 @@ PURE = {
     "connection.protocol",
     "connection.fault_plan",
     "channels.negotiation",
+    "channels.replier_status",
     "channels.sync",
 }
 IMPURE = {

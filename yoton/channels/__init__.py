@@ -7,6 +7,7 @@ from yoton.channels.exporting import export
 from yoton.channels.file import FileWrapper
 from yoton.channels.future import Future
 from yoton.channels.pubsub import PubChannel, SubChannel, select_sub_channel
+from yoton.channels.replier_status import ReplierStatus
 from yoton.channels.reqrep import RepChannel, ReqChannel
 from yoton.channels.simple_socket import SimpleSocket
 from yoton.channels.state import StateChannel
@@ -18,6 +19,7 @@ __all__ = [
     "Future",
     "PubChannel",
     "RepChannel",
+    "ReplierStatus",
     "ReqChannel",
     "SimpleSocket",
     "StateChannel",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import logging
 import threading
 import time
@@ -17,6 +18,7 @@ from yoton.channels.future import Future, checked_timeout
 from yoton.channels.negotiating import NegotiatingChannel
 from yoton.channels.negotiation import (
     CONTROL_SEQ,
+    MAX_REPLIERS,
     RETURN,
     Action,
     Cancel,
@@ -28,6 +30,7 @@ from yoton.channels.negotiation import (
     Request,
     Requester,
 )
+from yoton.channels.replier_status import QUERY, STATUS, ReplierStatus, Work, status_of
 from yoton.channels.runners import EventRunner, Runner, ThreadRunner
 from yoton.clock import FOREVER, Deadline
 from yoton.context import Context
@@ -42,7 +45,8 @@ from yoton.exceptions import (
     YotonError,
 )
 from yoton.message_types import OBJECT, msgpack_to_tagged
-from yoton.package import Package
+from yoton.package import EVERYONE, Package
+from yoton.waiting import WaitPoint
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +107,11 @@ class ReqChannel(NegotiatingChannel):
     def _prepare(self) -> None:
         super()._prepare()
         self._requester: Requester = Requester()
+        # For each question how repliers are, what they answered, by their ids; guarded by the
+        # lock as well.
+        self._answers: dict[int, dict[int, bytes]] = {}
+        self._query_numbers = itertools.count(1)
+        self._answered = WaitPoint(self._lock)
 
     def __getattr__(self, name: str) -> Callable[..., Future]:
         """Get the function that makes a request; names with a leading underscore are none."""
@@ -137,6 +146,41 @@ class ReqChannel(NegotiatingChannel):
             An argument is of another kind. A ValueError.
         """
         return self._wait_for_peers(n, timeout)
+
+    def repliers(self, timeout: float = 1.0) -> list[ReplierStatus]:
+        """Ask all repliers how they are; blocks until they have answered.
+
+        A replier answers also while it carries out a request, if its process runs Python code.
+        Those that can be reached only by way of Pyzo's yoton are not known.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds to wait at most. Those that have not answered by then are in the list as
+            well.
+
+        Returns
+        -------
+        list of ReplierStatus
+            Sorted by the ids of their contexts.
+
+        Raises
+        ------
+        ChannelClosed
+            The channel is closed. An OSError.
+        """
+        if self._is_closed:
+            raise self._closed_error()
+        peers, number = self.peers, next(self._query_numbers)
+        answers = self._answers[number] = {}
+        try:
+            self._send_control(Control(QUERY, EVERYONE, number))
+            self._answered.wait_for(
+                lambda: all(peer.id in answers for peer in peers), Deadline(timeout)
+            )
+        finally:
+            del self._answers[number]
+        return [status_of(peer, answers.get(peer.id)) for peer in peers]
 
     def close(self) -> None:
         """Close the channel: waiting requests are cancelled, running ones fail.
@@ -246,12 +290,21 @@ class ReqChannel(NegotiatingChannel):
             return []
         package, _ = self._arrived.popleft()
         request_id = package.dest_seq - CONTROL_SEQ
+        if package.data.startswith(STATUS):
+            self._note_answer(request_id, package)
+            return []
         actions = self._requester.told(package.source_id, package.data, request_id, scheduler.now())
         for action in actions:
             # In the same step, so that a future is cancelled or running, never both.
             if isinstance(action, Give):
                 action.call._begin()
         return actions
+
+    def _note_answer(self, number: int, package: Package) -> None:
+        answers = self._answers.get(number)
+        if answers is not None and len(answers) < MAX_REPLIERS:
+            self._answered.wake_all()
+            answers[package.source_id] = package.data
 
     def connection_made(self) -> None:
         """Ask those who came for what still waits."""
@@ -361,6 +414,7 @@ class RepChannel(NegotiatingChannel):
         super()._prepare()
         self._methods = exported_methods(type(self), RepChannel)
         self._replier = Replier()
+        self._work = Work()
         # Guarded by the lock as well: the mode, who handles requests in it, and whether that
         # one was asked to do so and has not begun yet.
         self._run_mode = _OFF
@@ -493,12 +547,16 @@ class RepChannel(NegotiatingChannel):
         Returns
         -------
         tuple
-            The requests to refuse, as they are too many, and those to return.
+            The requests to refuse, as they are too many, and what to tell requesters.
         """
         surplus, returns = [], []
         while self._arrived:
             package, _ = self._arrived.popleft()
             source_id, dest_seq, data = package.source_id, package.dest_seq, package.data
+            if dest_seq >= CONTROL_SEQ and data == QUERY:
+                report = self._work.report(scheduler.now(), self._replier.given_count)
+                returns.append(Control(report, source_id, dest_seq - CONTROL_SEQ))
+                continue
             if self._is_unexpected(package):
                 returns.append(Control(RETURN, source_id, dest_seq))
                 continue
@@ -614,6 +672,7 @@ class RepChannel(NegotiatingChannel):
         finally:
             if request is not None:
                 with self._lock:
+                    self._work.end(request[:2])
                     self._replier.done()
                 if self._is_closed:
                     self._leave()
@@ -621,6 +680,8 @@ class RepChannel(NegotiatingChannel):
 
     def _call(self, request: Request) -> Any:
         name, args, kwargs = _parts_of(OBJECT.message_from_bytes(request.data))
+        with self._lock:
+            self._work.begin(request[:2], name, scheduler.now())
         method = self._methods.get(name)
         if method is None:
             raise NotImplementedError(f"Method {name[:_MAX_NAME_LENGTH]!r} not implemented.")

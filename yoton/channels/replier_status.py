@@ -1,0 +1,84 @@
+"""How a replier is: what it is at, and for how long.
+
+A requester asks all repliers ("req#"). Each answers ("req=" and an OBJECT) in the thread that
+reads, also while a method runs, so that one that is busy can be told from one that is dead.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from yoton.directory import Peer
+from yoton.exceptions import CodecError
+from yoton.message_types import OBJECT
+
+QUERY = b"req#"
+STATUS = b"req="
+
+#: Characters of the name of a method that an answer has at most.
+MAX_NAME_LENGTH = 100
+
+
+class ReplierStatus(NamedTuple):
+    """How a replier is.
+
+    Parameters
+    ----------
+    peer : Peer
+        Where it is.
+    is_answering : bool
+        Whether it has answered in time; nothing else is known if not.
+    method : str
+        Name of the method that it carries out, "" if none.
+    seconds : float
+        For how long it has done so.
+    waiting : int
+        The number of requests that wait for it.
+    """
+
+    peer: Peer
+    is_answering: bool
+    method: str
+    seconds: float
+    waiting: int
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it carries out a method."""
+        return bool(self.method)
+
+
+class Work:
+    """Knows what a replier is at. Not thread-safe."""
+
+    def __init__(self) -> None:
+        # Names of methods, and when they began, oldest first; by what stands for the request.
+        self._begun: dict[object, tuple[str, float]] = {}
+
+    def begin(self, request: object, method: str, now: float) -> None:
+        """Note that a request is carried out."""
+        self._begun[request] = (method[:MAX_NAME_LENGTH], now)
+
+    def end(self, request: object) -> None:
+        """Note that it has been."""
+        self._begun.pop(request, None)
+
+    def report(self, now: float, waiting: int) -> bytes:
+        """Get the text that tells of the oldest request."""
+        method, since = next(iter(self._begun.values()), ("", now))
+        return STATUS + OBJECT.message_to_bytes((method, now - since, waiting))
+
+
+def status_of(peer: Peer, text: bytes | None) -> ReplierStatus:
+    """Read a report; None if there is none."""
+    unknown = ReplierStatus(peer, False, "", 0.0, 0)
+    if text is None:
+        return unknown
+    try:
+        fields = OBJECT.message_from_bytes(text[len(STATUS) :])
+    except CodecError:
+        return unknown
+    match fields:
+        case (str(method), float(seconds), int(waiting)):
+            return ReplierStatus(peer, True, method[:MAX_NAME_LENGTH], seconds, waiting)
+    return unknown
