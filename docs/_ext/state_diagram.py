@@ -15,7 +15,7 @@ from yoton.connection.protocol import TRANSITIONS, Input, State
 
 Table = Mapping[State, Mapping[Input, State]]
 
-_WIDTH, _HEIGHT = 760, 680
+_WIDTH, _HEIGHT = 1040, 680
 _BOX_WIDTH, _BOX_HEIGHT = 190, 66
 _LABEL_WIDTH = 22  # characters
 
@@ -23,8 +23,8 @@ _LABEL_WIDTH = 22  # characters
 PLACES = {
     State.HANDSHAKE: Point(215, 40),
     State.HELLO: Point(545, 40),
-    State.RESUMING: Point(554, 230),
-    State.OPEN: Point(206, 230),
+    State.RESUMING: Point(720, 200),
+    State.OPEN: Point(380, 250),
     State.CLOSING: Point(206, 420),
     State.PEER_CLOSING: Point(554, 420),
     State.CLOSED: Point(380, 640),
@@ -33,8 +33,8 @@ PLACES = {
 #: Where an arrow goes that is not straight: the corners between the two states.
 BENDS = {
     (State.HANDSHAKE, State.CLOSED): [Point(66, 40), Point(66, 640)],
-    (State.HELLO, State.CLOSED): [Point(694, 40), Point(694, 640)],
-    (State.RESUMING, State.CLOSED): [Point(680, 230), Point(680, 640)],
+    (State.HELLO, State.CLOSED): [Point(970, 40), Point(970, 640)],
+    (State.RESUMING, State.CLOSED): [Point(832, 200), Point(832, 640)],
 }
 
 #: What nobody wishes for. Arrows for nothing else are faint.
