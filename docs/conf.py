@@ -56,7 +56,7 @@ BETWEEN_ROOMS = [
     *("begin_close", "await_end", "abandon", "close_within"),
     *("give_up", "renew_outbox", "tell_gap"),
     # of connections, for those who let peers in
-    *("run", "resume", "expect_back", "has_session_with"),
+    *("run", "resume", "expect_back", "has_session_with", "keeps_session"),
     # of connections, for the link
     *("heard", "announced", "silence_changed", "gap_found"),
     *("link_closing", "link_ended", "link_lost"),

@@ -134,6 +134,11 @@ class StreamConnection(Connection):
             lifetime, lambda: self.give_up(NOT_BACK), self._has_peer_ended
         )
 
+    @property
+    def keeps_session(self) -> bool:
+        """Whether its peer may come back over another line."""
+        return self._session is not None
+
     def has_session_with(self, peer: Identity) -> bool:
         """Whether it is the session that a peer wants to go on with."""
         session = self._session

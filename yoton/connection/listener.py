@@ -73,13 +73,15 @@ class Listener:
         # Guards what follows.
         self._lock = threading.RLock()
         self._connections: tuple[StreamConnection, ...] = ()
-        # Connections that are just about to be among them.
+        # Connections that are just about to be among them, and the sessions that are just begun
+        # or resumed: a peer may come by a second line before the first one has got that far.
         self._coming = 0
+        self._unsettled: set[str] = set()
         self._is_closed = False
         listener = listen(address, max_tries)
         self._host, self._port = listener.address
         self._acceptor = Acceptor(
-            listener, self._own_identity, self._let_in, self._has_room, is_for_one=False
+            listener, self._own_identity, self._let_in, self._may_have_room, is_for_one=False
         )
         logger.log(context.log_level, "%r listens", self)
         self._acceptor.start()
@@ -151,13 +153,26 @@ class Listener:
         self._acceptor.abandon()
 
     def _let_in(self, stream: ByteStream, protocol: Protocol, greeting: Sequence[Event]) -> bool:
+        token = peer_in(greeting).session
+        with self._lock:
+            if token in self._unsettled:
+                return False  # the peer tries again
+            if token:
+                self._unsettled.add(token)
+        try:
+            return self._settle(stream, protocol, greeting)
+        finally:
+            with self._lock:
+                self._unsettled.discard(token)
+
+    def _settle(self, stream: ByteStream, protocol: Protocol, greeting: Sequence[Event]) -> bool:
         peer = peer_in(greeting)
         session = Session(peer.session) if peer.session else None
         known = next((c for c in self._living() if c.has_session_with(peer)), None)
         try:
             if known is not None:
                 return self._let_back_in(known, stream, protocol, greeting)
-            if session is not None:
+            if session is not None and self._has_room():
                 _answer(stream, is_known=False, received=session.received)
         except OSError:
             return False
@@ -198,6 +213,10 @@ class Listener:
                 self._connections = (*self._living(), connection)
         self._connected_signal.emit(connection)
         return True
+
+    def _may_have_room(self) -> bool:
+        # Who comes back has its place already, but has not said yet that it does.
+        return self._has_room() or any(c.keeps_session for c in self._living())
 
     def _has_room(self) -> bool:
         return len(self._living()) + self._coming < self._max_connections

@@ -1,0 +1,127 @@
+"""What comes in between while a connection loses its line or gets another one."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from proxy import Proxy
+from support import PATIENCE, wait_until
+
+from yoton import ConnectFailed, PubChannel, ReconnectPolicy, SubChannel
+from yoton.connection import listener as listener_room
+
+QUICKLY = ReconnectPolicy(first_delay=0.001, ceiling=0.02)
+
+
+class Line:
+    """Two contexts, and a proxy between them."""
+
+    def __init__(self, make_context, **listening):
+        self.server, self.client = make_context(), make_context()
+        self.listener = self.server.listen("localhost:0", **listening)
+        self.proxy = Proxy(self.listener.port)
+        self.connection = self.client.connect(f"localhost:{self.proxy.port}", reconnect=QUICKLY)
+        wait_until(lambda: self.listener.connections)
+        [self.accepted] = self.listener.connections
+
+    def cut_for_long(self):
+        self.proxy.let_nobody_through()
+        wait_until(lambda: self.connection.is_reconnecting and self.accepted.is_reconnecting)
+
+
+@pytest.fixture
+def make_line(make_context):
+    lines = []
+
+    def make(**listening):
+        lines.append(Line(make_context, **listening))
+        return lines[-1]
+
+    yield make
+    for line in lines:
+        line.proxy.close()
+
+
+# Two lines at once
+
+
+def test_who_comes_back_finds_its_place_though_there_is_no_other(make_line, make_context):
+    line = make_line(max_connections=1)
+    line.cut_for_long()
+    line.proxy.let_through()
+    wait_until(lambda: line.connection.is_connected and line.accepted.is_connected)
+    with pytest.raises(ConnectFailed):
+        make_context().connect(f"localhost:{line.listener.port}", reconnect=QUICKLY)
+    assert line.listener.connections == (line.accepted,)
+
+
+def test_of_two_lines_at_once_one_is_taken(make_line, monkeypatch):
+    """Or one would forget what the other one has written."""
+    line = make_line()
+    pub, sub = PubChannel(line.server, "news"), SubChannel(line.client, "news")
+    line.cut_for_long()
+    for number in range(10):
+        pub.send(str(number))
+    is_first_there, may_go_on = threading.Event(), threading.Event()
+    answer, let_in = listener_room._answer, line.listener._acceptor._let_in
+    taken = []
+
+    def answer_and_wait(*args, **kwargs):
+        answer(*args, **kwargs)
+        if not is_first_there.is_set():
+            is_first_there.set()
+            assert may_go_on.wait(PATIENCE)
+
+    def note(*args):
+        taken.append(let_in(*args))
+        return taken[-1]
+
+    monkeypatch.setattr(listener_room, "_answer", answer_and_wait)
+    line.listener._acceptor._let_in = note
+    line.proxy.let_through()
+    assert is_first_there.wait(PATIENCE)
+    line.proxy.cut()
+    wait_until(lambda: taken)
+    assert not taken[0]
+    may_go_on.set()
+    assert [sub.recv(PATIENCE) for _ in range(10)] == [str(number) for number in range(10)]
+    assert line.server.connections_all == [line.accepted]
+
+
+def test_a_session_that_is_begun_twice_is_one(make_context, monkeypatch):
+    """The answer to the first line got lost, and the peer came again before it was made."""
+    server, client = make_context(), make_context()
+    listening = server.listen("localhost:0")
+    proxy = Proxy(listening.port)
+    connection = client.connect(f"localhost:{proxy.port}", reconnect=QUICKLY)
+    wait_until(lambda: listening.connections)
+    proxy.let_nobody_through()
+    wait_until(lambda: connection.is_reconnecting)
+    for each in server.connections_all:
+        each.close()
+    is_first_there, may_go_on, came_again = (threading.Event() for _ in range(3))
+    let_in_anew, let_in = listening._let_in_anew, listening._acceptor._let_in
+
+    def let_in_late(*args):
+        if not is_first_there.is_set():
+            is_first_there.set()
+            assert may_go_on.wait(PATIENCE)
+        return let_in_anew(*args)
+
+    def note(*args):
+        if is_first_there.is_set():
+            came_again.set()
+        return let_in(*args)
+
+    monkeypatch.setattr(listening, "_let_in_anew", let_in_late)
+    listening._acceptor._let_in = note
+    proxy.let_through()
+    assert is_first_there.wait(PATIENCE)
+    proxy.cut()
+    assert came_again.wait(PATIENCE)
+    may_go_on.set()
+    pub, sub = PubChannel(server, "news"), SubChannel(client, "news")
+    wait_until(lambda: pub.send("new") or sub.recv(False) == "new")
+    assert len(server.connections_all) == 1
+    proxy.close()
