@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from proxy import Proxy
 from support import PATIENCE, wait_until
 
-from yoton import ConnectFailed, PubChannel, ReconnectPolicy, SubChannel
+from yoton import OBJECT, ConnectFailed, PubChannel, ReconnectPolicy, SubChannel, process_events
 from yoton.connection import listener as listener_room
 
 QUICKLY = ReconnectPolicy(first_delay=0.001, ceiling=0.02)
@@ -125,3 +127,39 @@ def test_a_session_that_is_begun_twice_is_one(make_context, monkeypatch):
     wait_until(lambda: pub.send("new") or sub.recv(False) == "new")
     assert len(server.connections_all) == 1
     proxy.close()
+
+
+# What is told, and what ends
+
+
+def test_a_flush_goes_on_over_the_next_line(make_line):
+    line = make_line()
+    pub, sub = PubChannel(line.client, "news", OBJECT), SubChannel(line.server, "news", OBJECT)
+    line.proxy.stall()
+    for _ in range(8):
+        pub.send(bytes(2**20))  # more than the line takes
+    with ThreadPoolExecutor() as pool:
+        flushing = pool.submit(line.client.flush, PATIENCE)
+        wait_until(lambda: line.connection._link._writer._written.parked)
+        line.proxy.let_nobody_through()
+        line.proxy.go_on()
+        wait_until(lambda: line.connection.is_reconnecting)
+        line.proxy.let_through()
+        flushing.result()
+    assert [len(sub.recv(PATIENCE)) for _ in range(8)] == [2**20] * 8
+
+
+def test_what_befalls_a_connection_is_told_in_its_order(make_line, monkeypatch):
+    line = make_line()
+    told, emit = [], line.accepted._reconnecting_signal.emit
+
+    def emit_late(*args):
+        time.sleep(0.1)  # the peer would be back by then
+        emit(*args)
+
+    line.accepted.reconnecting.bind(lambda *_: told.append("lost"))
+    line.accepted.reconnected.bind(lambda *_: told.append("found"))
+    monkeypatch.setattr(line.accepted._reconnecting_signal, "emit", emit_late)
+    line.proxy.cut()
+    wait_until(lambda: process_events() or len(told) == 2)
+    assert told == ["lost", "found"]

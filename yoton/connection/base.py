@@ -368,15 +368,20 @@ class Connection:
         self._context.flush_burst()
         if self._status is Status.WAITING and not self._outbox.packages:
             return
+        while not deadline.passed() and self._status is not Status.CLOSED:
+            link = self._link
+            if link is not None and link.flush(deadline):
+                return
+            # If the line was lost, what it did not take is left to the next one.
+            self._await_other_link(link, deadline)
+        if self._status is Status.CLOSED:
+            raise ConnectionClosed(f"{self!r}: closed before all packages were sent")
+        raise FlushTimeout(f"{self!r}: packages still wait to be sent after {timeout} s")
+
+    def _await_other_link(self, link: ThreadedLink | None, deadline: Deadline) -> None:
         self._status_changed.wait_for(
-            lambda: self._status not in (Status.WAITING, Status.RECONNECTING), deadline
+            lambda: self._link not in (link, None) or self._status is Status.CLOSED, deadline
         )
-        link = self._link
-        if link is not None and link.flush(deadline):
-            return
-        if deadline.passed() and self._status is not Status.CLOSED:
-            raise FlushTimeout(f"{self!r}: packages still wait to be sent after {timeout} s")
-        raise ConnectionClosed(f"{self!r}: closed before all packages were sent")
 
     def close(self, reason: str | None = None) -> None:
         """Close the connection in a nice way, or stop waiting for a peer.
@@ -578,12 +583,13 @@ class Connection:
         if link.peer.is_extended:
             self.tell_gap(gap)
         self._context.connection_resumed(self, link.peer)
+        # Before this line can be lost in its turn.
+        logger.log(self._context.log_level, "%r is back", self)
+        self._reconnected_signal.emit(self, place is not None)
         link.start()
         if self._is_watching:
             link.watch()
         link.kick()
-        logger.log(self._context.log_level, "%r is back", self)
-        self._reconnected_signal.emit(self, place is not None)
         return True
 
     def _what_is_behind(self, place: Place | None) -> tuple[list[Package], Gap]:
@@ -750,18 +756,21 @@ class Connection:
 
     def link_lost(self, reason: str) -> None:
         """See `LinkOwner`."""
+        if self._close_reason is None:
+            # First: then it may go on over another line, or be closed, and tells that.
+            self._reconnecting_signal.emit(self, reason)
         with self._lock:
             self._status_changed.wake_all()
-            self._link = None
             close_reason = self._close_reason
             if close_reason is None:
+                self._link = None
                 self._status = Status.RECONNECTING
         if close_reason is not None:
+            # The link stays, as the one who closes waits for its end.
             self._end_without_line(close_reason)
             return
         self._diagnosis.begin(0.0)
         logger.log(self._context.log_level, "%r lost its line: %s", self, reason)
-        self._reconnecting_signal.emit(self, reason)
         self._line_lost()
 
     def _end_without_line(self, reason: str) -> None:
