@@ -163,3 +163,39 @@ def test_what_befalls_a_connection_is_told_in_its_order(make_line, monkeypatch):
     line.proxy.cut()
     wait_until(lambda: process_events() or len(told) == 2)
     assert told == ["lost", "found"]
+
+
+def test_who_loses_its_line_again_has_the_whole_time_to_come_back(make_line, monkeypatch):
+    lifetime = 0.6
+    line = make_line(session_lifetime=lifetime)
+    line_lost = line.accepted._returning.line_lost
+
+    def notice_late():
+        # In another thread, the peer has come back by then.
+        threading.Thread(target=wait_and_notice).start()
+
+    def wait_and_notice():
+        wait_until(lambda: line.accepted.is_connected)
+        line_lost()
+        has_noticed.set()
+
+    has_noticed = threading.Event()
+    with monkeypatch.context() as patched:
+        patched.setattr(line.accepted._returning, "line_lost", notice_late)
+        line.proxy.cut()
+        assert has_noticed.wait(PATIENCE)
+    time.sleep(lifetime / 2)
+    line.proxy.let_nobody_through()
+    wait_until(lambda: line.accepted.is_reconnecting)
+    lost = time.monotonic()
+    wait_until(lambda: not line.accepted.is_alive)
+    assert time.monotonic() - lost > 0.9 * lifetime
+
+
+def test_nobody_waits_for_a_peer_that_a_closed_listener_lets_in_no_more(make_line):
+    line = make_line()
+    line.listener.close()
+    assert line.accepted.is_connected
+    line.proxy.let_nobody_through()
+    wait_until(lambda: not line.accepted.is_alive)
+    assert not line.server.connections_all

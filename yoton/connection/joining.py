@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from yoton.address import Address
 from yoton.clock import Deadline
@@ -127,11 +127,19 @@ class StreamConnection(Connection):
         if absence > SESSION_LIFETIME or self._has_peer_ended():
             self._context.connection_ended(self)
 
-    def expect_back(self, session: Session, lifetime: float) -> None:
-        """Be a connection whose peer may come back, for so many seconds, if its line is lost."""
+    def expect_back(
+        self, session: Session, lifetime: float, is_in_vain: Callable[[], bool]
+    ) -> None:
+        """Be a connection whose peer may come back, for so many seconds, if its line is lost.
+
+        Not while `is_in_vain` tells that it cannot.
+        """
         self._session = session
         self._returning = Expectation(
-            lifetime, lambda: self.give_up(NOT_BACK), self._has_peer_ended
+            lifetime,
+            lambda: self.give_up(NOT_BACK),
+            # Also when it is back: the wait may have begun only then.
+            lambda: not self.is_reconnecting or is_in_vain() or self._has_peer_ended(),
         )
 
     @property

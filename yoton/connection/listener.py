@@ -137,7 +137,7 @@ class Listener:
     def close(self) -> None:
         """Listen no longer; the connections that were made here stay.
 
-        Those that have lost their line cannot come back, and are closed.
+        Those that have lost their line, or lose it, cannot come back, and are closed.
         """
         with self._lock:
             self._is_closed = True
@@ -204,7 +204,7 @@ class Listener:
             self._coming += 1
         connection = self._connection_class(self._context, self._name)
         if session is not None:
-            connection.expect_back(session, self._session_lifetime)
+            connection.expect_back(session, self._session_lifetime, lambda: self._is_closed)
         try:
             connection.run(stream, protocol, greeting)
         finally:

@@ -108,7 +108,7 @@ class Expectation:
     give_up : callable
         Called if it did not come; it knows by itself if it has.
     is_in_vain : callable
-        Tells that it will not come.
+        Tells that it will not come, or has come.
     """
 
     def __init__(
@@ -120,32 +120,35 @@ class Expectation:
         self._lifetime = lifetime
         self._give_up = give_up
         self._is_in_vain = is_in_vain
-        # Guards the call.
+        # Guards the call, and the time until which to wait.
         self._lock = threading.RLock()
         self._call: ScheduledCall | None = None
+        self._end = 0.0
 
     def line_lost(self) -> None:
         """Begin to wait."""
-        self._look(monotonic() + self._lifetime)
+        self.stop()
+        self._end = monotonic() + self._lifetime
+        self._look()
 
     def line_found(self) -> None:
+        """Wait no more."""
+        self.stop()
+
+    def stop(self) -> None:
         """Wait no more."""
         with self._lock:
             call, self._call = self._call, None
         if call is not None:
             call.cancel()
 
-    def stop(self) -> None:
-        """Wait no more."""
-        self.line_found()
-
-    def _look(self, end: float) -> None:
+    def _look(self) -> None:
         now = monotonic()
-        if now >= end or self._is_in_vain():
+        if now >= self._end or self._is_in_vain():
             self._give_up()
             return
         try:
-            call = scheduler.call_at(min(now + _LOOK_INTERVAL, end), lambda: self._look(end))
+            call = scheduler.call_at(min(now + _LOOK_INTERVAL, self._end), self._look)
         except RuntimeError:  # an interpreter that is ending allows no thread
             self._give_up()
             return
