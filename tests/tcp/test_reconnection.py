@@ -133,7 +133,7 @@ def test_everything_arrives_once_and_in_order_however_often_the_line_is_cut(prox
     wait_until(lambda: len(log.of("reconnected")) >= 3)
     assert log.of("gap") == []
     assert all(log.of("reconnected"))
-    assert server.connection_count == 1
+    wait_until(lambda: server.connection_count == 1)  # the last cut may have been just now
 
 
 def test_what_is_sent_without_a_line_waits(proxied):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from interrupts import is_interrupted
@@ -15,7 +16,7 @@ from yoton.connection.session import (
     DEFAULT_KEPT_SIZE,
     Session,
 )
-from yoton.package import BEGINNING, EVERYONE, Bundle, Gap, Loss, Package
+from yoton.package import BEGINNING, EVERYONE, SLOT_LINK, Bundle, Gap, Loss, Package
 from yoton.routing import DROP, Router
 
 SLOT = 8
@@ -209,6 +210,26 @@ def test_another_peer_is_told_what_the_one_before_may_not_have_got() -> None:
     assert session.restart() == Gap((1, 5), [Loss(SLOT, EVERYONE, 5)])
     assert session.received == BEGINNING
     assert session.resume((1, 5)) == ([], NO_GAP)
+
+
+def test_what_the_link_itself_tells_is_no_lost_message_and_is_told_all_the_same() -> None:
+    news = Package(bytes(8), SLOT_LINK, 0, 3)
+    session = session_with(package(1), news, package(2), package(3), kept_size=1)
+    gap = Gap((1, 2), [Loss(SLOT, EVERYONE, 2)])
+    assert session.resume(BEGINNING) == ([news, package(3)], gap)
+    session = session_with(package(1), news, package(2), package(3), kept_size=1)
+    session.acknowledged((1, 3))
+    assert session.resume((1, 3)) == ([], NO_GAP)
+    # Another process knows of nobody who could be gone.
+    assert session_with(package(1), news).restart() == Gap((1, 1), [Loss(SLOT, EVERYONE, 1)])
+
+
+def test_a_gap_has_its_size_however_large_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "MAX_REMEMBERED", 3)
+    session = session_with(*map(package, (*range(1, 4), 3, *range(4, 11))), kept_size=1)
+    gap = Gap((1, 9), [Loss(SLOT, EVERYONE, 9)])
+    assert session.resume(BEGINNING) == ([package(10)], gap)
+    assert session.resume((1, 9)) == ([], NO_GAP)
 
 
 def test_one_package_is_kept_however_large_it_is() -> None:

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from yoton.package import BEGINNING, Gap, Loss, Package, Place
+from yoton.package import BEGINNING, SLOT_LINK, Gap, Loss, Package, Place
 
 #: Bytes of packages that a sender keeps, unless it says otherwise: more than the buffers of two
 #: ends of TCP hold (some 6 MiB on Linux), so that nothing on its way is beyond that.
@@ -26,6 +26,10 @@ _PACKAGE_OVERHEAD = 256
 
 #: Packages without their data that are remembered to count them, should they be missing.
 MAX_REMEMBERED = 2**17
+
+#: Packages of the link itself that are kept in any case: they tell which contexts are gone, and
+#: who waits for an answer of one of those would wait for ever.
+MAX_NEWS = 2**10
 
 #: Packages and bytes after which the sender is told that they have come.
 ACKNOWLEDGED_COUNT = 64
@@ -62,7 +66,11 @@ class Session:
         self._lock = threading.RLock()
         self._kept: deque[_Kept] = deque()
         # Those that were kept before, and had to go before the peer said that it has them.
-        self._remembered: deque[_Remembered] = deque(maxlen=MAX_REMEMBERED)
+        self._remembered: deque[_Remembered] = deque()
+        # The messages of those that were remembered before, by slot and destination.
+        self._forgotten: dict[tuple[int, int], int] = {}
+        # What the link itself has to tell, and had to go as well.
+        self._news: deque[Package] = deque(maxlen=MAX_NEWS)
         self._received = BEGINNING
         self._unacknowledged_count = 0
         self._unacknowledged_size = 0
@@ -98,7 +106,7 @@ class Session:
                 first = self._kept[0]
                 if len(self._kept) == 1 or end - first.begin <= self._kept_size:
                     return
-                self._remembered.append(_remembered(first.package))
+                self._remember(first.package)
                 self._kept.popleft()
 
     def acknowledged(self, place: Place) -> None:
@@ -107,11 +115,15 @@ class Session:
             count = _count_through(place, (_place(kept.package) for kept in self._kept))
             if count:
                 self._remembered.clear()
+                self._news.clear()
                 for _ in range(count):
                     self._kept.popleft()
             else:
-                for _ in range(_count_through(place, (each.place for each in self._remembered))):
+                count = _count_through(place, (each.place for each in self._remembered))
+                for _ in range(count):
                     self._remembered.popleft()
+            if count:
+                self._forgotten.clear()
 
     def resume(self, received: Place) -> tuple[list[Package], Gap]:
         """Go on over a new line to the same peer.
@@ -131,9 +143,10 @@ class Session:
         """
         with self._lock:
             self.acknowledged(received)
-            packages = [kept.package for kept in self._kept]
+            packages = [*self._news, *(kept.package for kept in self._kept)]
             self._resent += sum(package.count for package in packages)
             self._kept.clear()
+            self._news.clear()
             return packages, self._gap()
 
     def restart(self) -> Gap:
@@ -145,14 +158,33 @@ class Session:
             What the peer before may not have got.
         """
         with self._lock:
-            self._remembered.extend(_remembered(kept.package) for kept in self._kept)
+            for kept in self._kept:
+                self._remember(kept.package)
             self._kept.clear()
+            self._news.clear()
             self._received = BEGINNING
             return self._gap()
 
     def _gap(self) -> Gap:
         place = self._remembered[-1].place if self._remembered else BEGINNING
-        return Gap(place, _sum_up(self._remembered))
+        return Gap(place, self._losses())
+
+    def _losses(self) -> list[Loss]:
+        totals = dict(self._forgotten)
+        for each in self._remembered:
+            _add(each.loss, totals)
+        return [Loss(*key, messages) for key, messages in totals.items()]
+
+    def _remember(self, package: Package) -> None:
+        if package.slot == SLOT_LINK:
+            self._news.append(package)
+            return
+        latest = _Remembered(_place(package), Loss(package.slot, package.dest_id, package.count))
+        if self._remembered and self._remembered[-1] == latest:
+            return  # it was kept twice
+        if len(self._remembered) >= MAX_REMEMBERED:
+            _add(self._remembered.popleft().loss, self._forgotten)
+        self._remembered.append(latest)
 
     # Receiving
 
@@ -190,13 +222,6 @@ def _count_through(place: Place, places: Iterable[Place]) -> int:
     return count
 
 
-def _remembered(package: Package) -> _Remembered:
-    return _Remembered(_place(package), Loss(package.slot, package.dest_id, package.count))
-
-
-def _sum_up(remembered: Iterable[_Remembered]) -> list[Loss]:
-    totals: dict[tuple[int, int], int] = {}
-    # What was kept twice counts once.
-    for _, (slot, dest_id, messages) in dict.fromkeys(remembered):
-        totals[slot, dest_id] = totals.get((slot, dest_id), 0) + messages
-    return [Loss(slot, dest_id, messages) for (slot, dest_id), messages in totals.items()]
+def _add(loss: Loss, totals: dict[tuple[int, int], int]) -> None:
+    key = loss.slot, loss.dest_id
+    totals[key] = totals.get(key, 0) + loss.messages
