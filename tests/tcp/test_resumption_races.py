@@ -10,8 +10,18 @@ import pytest
 from proxy import Proxy
 from support import PATIENCE, wait_until
 
-from yoton import OBJECT, ConnectFailed, PubChannel, ReconnectPolicy, SubChannel, process_events
+from yoton import (
+    OBJECT,
+    ConnectFailed,
+    Context,
+    PubChannel,
+    ReconnectPolicy,
+    SubChannel,
+    process_events,
+)
 from yoton.connection import listener as listener_room
+from yoton.connection.protocol import MAX_LOSSES
+from yoton.package import BEGINNING, EVERYONE, Gap, Loss
 
 QUICKLY = ReconnectPolicy(first_delay=0.001, ceiling=0.02)
 
@@ -199,3 +209,57 @@ def test_nobody_waits_for_a_peer_that_a_closed_listener_lets_in_no_more(make_lin
     line.proxy.let_nobody_through()
     wait_until(lambda: not line.accepted.is_alive)
     assert not line.server.connections_all
+
+
+def test_a_gap_elsewhere_is_told_though_the_line_is_lost_just_then(make_line):
+    line = make_line()
+    told = []
+    line.connection.gap.bind(lambda _, count: told.append(count))
+    line.cut_for_long()
+    most = 2**64 - 1
+    for slot, messages in [(8, 5), (8, 2), (9, most), (9, most)]:
+        line.accepted.tell_gap(Gap(BEGINNING, [Loss(slot, EVERYONE, messages)]))
+    for slot in range(3 * MAX_LOSSES):
+        line.accepted.tell_gap(Gap(BEGINNING, [Loss(slot + 10, EVERYONE, 1)]))
+    line.proxy.let_through()
+    wait_until(lambda: process_events() or told)
+    assert told == [7 + most + 3 * MAX_LOSSES]
+
+
+def test_what_was_dropped_stays_counted_over_all_lines(make_context):
+    server, client = make_context(), Context(queue_params=(10, "new"))
+    listener = server.listen("localhost:0")
+    policy = QUICKLY._replace(first_delay=0.2, jitter=0.0)
+    with client:
+        connection = client.connect(f"localhost:{listener.port}", reconnect=policy)
+        wait_until(lambda: listener.connections)
+        listener.connections[0].close()  # the client begins anew, with a new outbox
+        wait_until(lambda: connection.is_reconnecting)
+        pub = PubChannel(client, "news")
+        for _ in range(15):
+            pub.send("too many")
+        assert connection.dropped == 5
+        wait_until(lambda: connection.is_connected)
+        listener.connections[0].close()
+        wait_until(lambda: connection.is_reconnecting)
+        assert connection.dropped == 5
+
+
+@pytest.mark.parametrize("which", ["yoton-send", "yoton-receive"])
+def test_a_line_for_which_there_are_no_threads_is_lost(make_line, monkeypatch, which):
+    line = make_line()
+    start, has_failed = threading.Thread.start, threading.Event()
+
+    def start_unless(thread):
+        if thread.name.startswith(which):
+            has_failed.set()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    pub, sub = PubChannel(line.server, "news"), SubChannel(line.client, "news")
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start_unless)
+        line.proxy.cut()
+        pub.send("in need")
+        assert has_failed.wait(PATIENCE)
+    assert sub.recv(PATIENCE) == "in need"

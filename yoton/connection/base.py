@@ -15,7 +15,7 @@ from yoton.connection.diagnosis import Diagnosis
 from yoton.connection.heartbeat import MIN_SILENCE_TIMEOUT
 from yoton.connection.liveness import Liveness, Signs, judge
 from yoton.connection.outbox import Outbox
-from yoton.connection.protocol import OTHER_END_CLOSED, Event, Identity, Protocol
+from yoton.connection.protocol import MAX_LOSSES, OTHER_END_CLOSED, Event, Identity, Protocol
 from yoton.connection.session import Session
 from yoton.connection.streams import ByteStream
 from yoton.connection.threaded import CLOSE_TIMEOUT, ThreadedLink
@@ -23,7 +23,7 @@ from yoton.directory import Announcement, News
 from yoton.events import Signal
 from yoton.exceptions import ArgumentError, ConnectionClosed, FlushTimeout
 from yoton.interest import Notice
-from yoton.package import BEGINNING, Gap, Package, Place
+from yoton.package import BEGINNING, EVERYONE, Gap, Loss, Package, Place
 from yoton.waiting import WaitPoint
 
 logger = logging.getLogger(__name__)
@@ -142,6 +142,8 @@ class Connection:
         # Whether the user cares for the peer's silence. Otherwise beats would only cost time.
         self._is_watching = False
         self._outbox = context.new_outbox()
+        # What outboxes before that one have dropped.
+        self._dropped_before = 0
         # Guards what follows.
         self._lock = threading.RLock()
         self._status = Status.NEW
@@ -152,6 +154,9 @@ class Connection:
         self._is_end_wanted = False
         # Whether it is to come back by itself, whatever the peer does.
         self._comes_back = False
+        # What was lost elsewhere, by slot and destination, of which the peer is to hear once there
+        # is a line.
+        self._untold_losses: dict[tuple[int, int], int] = {}
         # Why it is to be closed, as soon as somebody has asked for it.
         self._close_reason: str | None = None
         self._peer: Identity | None = None
@@ -250,7 +255,7 @@ class Connection:
     @property
     def dropped(self) -> int:
         """The number of packages that were not sent, as the peer did not keep up or was gone."""
-        return self._outbox.dropped
+        return self._dropped_before + self._outbox.dropped
 
     @property
     def closed(self) -> Signal:
@@ -457,9 +462,14 @@ class Connection:
             link.tell(notice)
 
     def tell_gap(self, gap: Gap) -> None:
-        """Tell the peer what it will not get; never blocks, `kick` follows."""
-        link = self._link
-        if link is not None and gap.losses:
+        """Tell the peer what it will not get, as soon as there is a line; `kick` follows."""
+        if not gap.losses:
+            return
+        with self._lock:
+            link = self._link
+            if link is None and self._status is Status.RECONNECTING:
+                self._note_untold(gap)
+        if link is not None:
             link.tell_gap(gap)
 
     def tell_news(self, news: News) -> None:
@@ -582,6 +592,7 @@ class Connection:
             return False
         if link.peer.is_extended:
             self.tell_gap(gap)
+            self.tell_gap(self._take_untold())
         self._context.connection_resumed(self, link.peer)
         # Before this line can be lost in its turn.
         logger.log(self._context.log_level, "%r is back", self)
@@ -597,6 +608,19 @@ class Connection:
         if self._session is None:
             return [], Gap(BEGINNING, [])
         return ([], self._session.restart()) if place is None else self._session.resume(place)
+
+    def _note_untold(self, gap: Gap) -> None:
+        losses = self._untold_losses
+        for slot, dest_id, messages in gap.losses:
+            # What a peer says takes no more memory than can be told.
+            is_apart = (slot, dest_id) in losses or len(losses) < MAX_LOSSES
+            key = (slot, dest_id) if is_apart else (0, EVERYONE)
+            losses[key] = losses.get(key, 0) + messages
+
+    def _take_untold(self) -> Gap:
+        with self._lock:
+            losses, self._untold_losses = self._untold_losses, {}
+        return Gap(BEGINNING, [Loss(*key, messages) for key, messages in losses.items()])
 
     def _new_link(
         self,
@@ -728,6 +752,7 @@ class Connection:
 
         Called with the routing lock held.
         """
+        self._dropped_before += self._outbox.dropped
         self._outbox = self._context.new_outbox()
 
     @property

@@ -59,6 +59,7 @@ MAX_LOSSES = 2000
 
 #: Size of the numbers in lists of contexts, of slots and the like.
 _NUMBER_SIZE = 8
+_MAX_NUMBER = 2 ** (8 * _NUMBER_SIZE) - 1
 #: Bytes that a list of contexts may have: room for twice as many as a node remembers.
 MAX_GONE_SIZE = 2**20
 
@@ -558,6 +559,8 @@ def encode_gap(gap: Gap) -> bytes:
     if len(gap.losses) > MAX_LOSSES:
         rest = sum(loss.messages for loss in gap.losses[MAX_LOSSES:])
         losses.append(Loss(0, EVERYONE, rest))  # of no slot
+    # Peers may say what they like, and it may add up to more than a field holds.
+    losses = [loss._replace(messages=min(loss.messages, _MAX_NUMBER)) for loss in losses]
     return _encode_link_package(_LINK_GAP, itertools.chain(gap.place, *losses))
 
 

@@ -206,9 +206,15 @@ class ThreadedLink:
         )
 
     def start(self) -> None:
-        """Start the threads."""
-        self._send_thread.start()
-        self._receive_thread.start()
+        """Start the threads; if the system allows none, the line is lost at once."""
+        try:
+            self._send_thread.start()
+            self._receive_thread.start()
+        except RuntimeError as error:
+            logger.error("%s: broken off, as there can be no more threads: %s", self._name, error)
+            self._break_off()
+            # In this thread, which waits for nobody: there is no line.
+            self._receive()
 
     # What other threads call
 
@@ -303,7 +309,8 @@ class ThreadedLink:
             return False
         if not self._changed.wait_for(lambda: self._is_over, deadline):
             return False
-        self._receive_thread.join(deadline.remaining())
+        if self._receive_thread.ident is not None:
+            self._receive_thread.join(deadline.remaining())
         return True
 
     def _claim_end(self, reason: str, deadline: Deadline) -> bool:
@@ -429,7 +436,8 @@ class ThreadedLink:
             self._changed.wake_all()
             self._is_ending = True
             self._is_input_over = True
-        self._send_thread.join()
+        if self._send_thread.ident is not None:
+            self._send_thread.join()
         if session is None:
             self._tell_what_is_lost(self._writer.stop())
         else:
