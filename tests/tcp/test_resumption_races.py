@@ -233,13 +233,14 @@ def test_what_was_dropped_stays_counted_over_all_lines(make_context):
     with client:
         connection = client.connect(f"localhost:{listener.port}", reconnect=policy)
         wait_until(lambda: listener.connections)
-        listener.connections[0].close()  # the client begins anew, with a new outbox
+        # The client begins anew, with a new outbox.
+        listener.connections[0].close()
         wait_until(lambda: connection.is_reconnecting)
         pub = PubChannel(client, "news")
         for _ in range(15):
             pub.send("too many")
         assert connection.dropped == 5
-        wait_until(lambda: connection.is_connected)
+        wait_until(lambda: connection.is_connected and listener.connections)
         listener.connections[0].close()
         wait_until(lambda: connection.is_reconnecting)
         assert connection.dropped == 5
