@@ -4,16 +4,18 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+SOAK_SECONDS ?= 1800
 VERSIONS ?= 3.10 3.11 3.12 3.13
 
 # The rooms without sockets, threads or clocks: all of their branches are tested.
 PURE = yoton/routing.py,yoton/interest.py,yoton/numbering.py,yoton/directory.py,yoton/connection/framing.py,yoton/connection/handshake.py,yoton/connection/heartbeat.py,yoton/connection/liveness.py,yoton/connection/protocol.py,yoton/connection/fault_plan.py,yoton/channels/negotiation.py,yoton/channels/replier_status.py,yoton/channels/sync.py
 
-.PHONY: help test test-all lint demo docs bench bench-quick bench-micro clean
+.PHONY: help test test-all lint soak demo docs bench bench-quick bench-micro clean
 
 help:
 	@echo "make test      lint, type check and run all tests"
 	@echo "make test-all  the tests on every supported Python ($(VERSIONS))"
+	@echo "make soak      half an hour (SOAK_SECONDS) of killed processes and cut lines"
 	@echo "make demo      an IDE side drives a real Python kernel"
 	@echo "make docs      the manual, as HTML in docs/_build/html"
 	@echo "make bench     measure beside ZeroMQ and others, for docs/performance (long);"
@@ -38,6 +40,10 @@ test-all:
 	for version in $(VERSIONS); do \
 	    tests/on_python $$version || exit 1; \
 	done
+
+soak: .venv/test/ready
+	KILL_ROUNDS=200 .venv/test/bin/python -m pytest tests/stress/test_killed_processes.py $(PYTEST_ARGS)
+	SOAK_SECONDS=$(SOAK_SECONDS) .venv/test/bin/python tests/soak.py
 
 demo: .venv/demo/ready
 	.venv/demo/bin/python -m examples.ide_kernel.demo

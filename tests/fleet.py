@@ -1,7 +1,7 @@
 """Processes that talk by way of a relay, while they are killed, stopped and cut off.
 
-The process that makes a `Fleet` hears what the publisher and the subscriber send, calls the replier,
-and keeps the books: by number, what came of what was sent.
+The process that makes a `Fleet` hears what the publisher and the subscriber send, calls the
+replier, and keeps the books: by number, what came of what was sent.
 """
 
 from __future__ import annotations
@@ -177,9 +177,9 @@ class Fleet:
         self._proxy.close()
 
     @property
-    def relay_pid(self) -> int:
-        """Id of the relay's process."""
-        return self._processes["relay"].pid
+    def pids(self) -> dict[str, int]:
+        """Ids of the processes, by what they do."""
+        return {role: process.pid for role, process in self._processes.items()}
 
     def play_round(self) -> None:
         """Have something happen, and check that all goes on."""
@@ -192,6 +192,8 @@ class Fleet:
     def play_gentle_round(self) -> None:
         """Have something happen to the lines alone."""
         self.counts["rounds"] += 1
+        for book in (self.news, self.echoes):
+            book.begin_round(is_excused=False)
         self.chance.choice([self._cut, self._stall, self._stop_one])()
         self.check_all_goes_on()
 
