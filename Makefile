@@ -42,7 +42,8 @@ test-all:
 	done
 
 soak: .venv/test/ready
-	KILL_ROUNDS=200 .venv/test/bin/python -m pytest tests/stress/test_killed_processes.py $(PYTEST_ARGS)
+	KILL_ROUNDS=200 CONNECT_CYCLES=10000 .venv/test/bin/python -m pytest \
+	    tests/stress/test_killed_processes.py tests/stress/test_many_lines.py $(PYTEST_ARGS)
 	SOAK_SECONDS=$(SOAK_SECONDS) .venv/test/bin/python tests/soak.py
 
 demo: .venv/demo/ready
