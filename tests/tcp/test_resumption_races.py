@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 from proxy import Proxy
@@ -137,6 +137,31 @@ def test_a_session_that_is_begun_twice_is_one(make_context, monkeypatch):
     wait_until(lambda: pub.send("new") or sub.recv(False) == "new")
     assert len(server.connections_all) == 1
     proxy.close()
+
+
+def test_a_connection_that_is_made_while_its_context_is_closed_is_closed_too(
+    make_context, monkeypatch
+):
+    server, client = make_context(), make_context()
+    listening = server.listen("localhost:0")
+    is_coming, may_go_on = threading.Event(), threading.Event()
+    run = listening._connection_class.run
+
+    def run_late(connection, *args):
+        if connection._context is server:
+            is_coming.set()
+            assert may_go_on.wait(PATIENCE)
+        return run(connection, *args)
+
+    monkeypatch.setattr(listening._connection_class, "run", run_late)
+    client.connect(f"localhost:{listening.port}")
+    assert is_coming.wait(PATIENCE)
+    with ThreadPoolExecutor() as pool:
+        closing = pool.submit(server.close)
+        wait([closing], 0.3)  # it would be done by then if it did not wait
+        may_go_on.set()
+        closing.result()
+    assert not server.connections_all
 
 
 # What is told, and what ends

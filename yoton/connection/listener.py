@@ -18,12 +18,18 @@ from yoton.connection.threaded import peer_in, write_out
 from yoton.events import Signal
 from yoton.exceptions import ArgumentError
 from yoton.package import Place
+from yoton.waiting import WaitPoint
 
 logger = logging.getLogger(__name__)
 
 #: Connections that a listener has at a time, unless the user says otherwise. Each has two
 #: threads and an open file, of which a process may have 1024 on many systems.
 DEFAULT_MAX_CONNECTIONS = 400
+
+
+#: Seconds that a close waits for connections that are just being made, which takes no time: only
+#: for its own thread, in a finalizer there, it would wait in vain.
+_SETTLING_TIMEOUT = 1.0
 
 
 class Listener:
@@ -78,6 +84,7 @@ class Listener:
         self._coming = 0
         self._unsettled: set[str] = set()
         self._is_closed = False
+        self._settled = WaitPoint(self._lock)
         listener = listen(address, max_tries)
         self._host, self._port = listener.address
         self._acceptor = Acceptor(
@@ -142,6 +149,8 @@ class Listener:
         with self._lock:
             self._is_closed = True
         self._acceptor.stop()
+        # Who closes the context next is to find the connections that were just being made.
+        self._settled.wait_for(lambda: not self._coming, Deadline(_SETTLING_TIMEOUT))
         for connection in self._living():
             connection.give_up(NOT_BACK)
 
@@ -209,6 +218,7 @@ class Listener:
             connection.run(stream, protocol, greeting)
         finally:
             with self._lock:
+                self._settled.wake_all()
                 self._coming -= 1
                 self._connections = (*self._living(), connection)
         self._connected_signal.emit(connection)
