@@ -50,11 +50,11 @@ BETWEEN_ROOMS = [
     # of the context, for connections
     *("own_identity", "new_outbox", "log_level", "act"),
     *("connection_opened", "connection_closing", "connection_ended"),
-    *("connection_resumed", "join_network", "line_closing"),
+    *("connection_resumed", "connection_closed", "join_network", "line_closing"),
     # of connections, for the context
     *("peer", "is_congested", "enqueue", "kick", "tell", "tell_news", "wait_for_room"),
     *("begin_close", "await_end", "abandon", "close_within"),
-    *("give_up", "renew_outbox", "tell_gap"),
+    *("give_up", "renew_outbox", "tell_gap", "totals"),
     # of connections, for those who let peers in
     *("run", "resume", "expect_back", "has_session_with", "keeps_session"),
     # of connections, for the link

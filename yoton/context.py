@@ -15,7 +15,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import length_hint
-from typing import Any, Protocol, SupportsIndex, overload
+from typing import Any, NamedTuple, Protocol, SupportsIndex, overload
 
 from yoton.address import parse_address
 from yoton.announcing import Announcing
@@ -30,6 +30,7 @@ from yoton.connection.outbox import Outbox
 from yoton.connection.protocol import OTHER_END_CLOSED, Identity, contexts_gone_package
 from yoton.connection.reconnecting import ReconnectPolicy
 from yoton.connection.returning import SESSION_LIFETIME
+from yoton.connection.traffic import Traffic
 from yoton.directory import Announcement
 from yoton.events.scheduler import scheduler
 from yoton.exceptions import ArgumentError, FlushTimeout, PackageTooLarge, SlotError
@@ -48,6 +49,7 @@ from yoton.package import (
 )
 from yoton.queues import Overflow
 from yoton.routing import DROP, Router
+from yoton.traffic import Books, Departures, add_up
 from yoton.waiting import WaitPoint
 from yoton.workers import EndOfWorker
 
@@ -113,6 +115,14 @@ class Receiver(Protocol):
 
     def abandon(self) -> None:
         """Be closed in a forked child, whatever other threads were doing at the fork."""
+
+
+class _Slot(NamedTuple):
+    """A slot that a channel has: its full name, the channel, and the counts of that."""
+
+    name: str
+    receiver: Receiver
+    books: Books
 
 
 class ConnectionCollection(list[Connection]):
@@ -190,8 +200,8 @@ class Context:
         self._forwarded: dict[Connection, dict[Connection, None]] = {}
         # Those who have to act on what was delivered to them.
         self._acting: dict[Receiver, None] = {}
-        self._sending_slots: dict[int, tuple[str, Receiver]] = {}
-        self._receiving_slots: dict[int, tuple[str, Receiver]] = {}
+        self._sending_slots: dict[int, _Slot] = {}
+        self._receiving_slots: dict[int, _Slot] = {}
         self._startup_queue = self.new_outbox()
         self._burst = Burst(self.flush_burst)
         # A part of what queues hold: a burst at its end must not push out what it began with.
@@ -202,6 +212,9 @@ class Context:
         self._listeners: tuple[Listener, ...] = ()
         # Those that take nothing more and have not ended: what they hold is on its way.
         self._ending: tuple[Connection, ...] = ()
+        # Those whose counts are not in the sum of what is over, and that sum.
+        self._counted: dict[Connection, None] = {}
+        self._past_totals: dict[str, Any] = Traffic().totals(0)
         # For channels: who is in the network.
         self.announcing = Announcing(self._lock, self._id, name)
         # For channels: whether OBJECT is to be sent in msgpack, as all peers read it, and whether
@@ -262,6 +275,40 @@ class Context:
             ``"receives"``. All lists are sorted by id.
         """
         return self.announcing.graph()
+
+    def stats(self) -> dict[str, Any]:
+        """Get what goes through this context in numbers, as plain data for JSON.
+
+        What was sent so far leaves first, if it was held back for a moment.
+
+        Returns
+        -------
+        dict
+            ``"id"`` and ``"name"`` of the context. ``"total"``: the sums over all connections that
+            it has had, with the keys ``"in"``, ``"out"``, ``"dropped"``, ``"resent"``, ``"gaps"``
+            and ``"reconnections"`` of `Connection.stats`. ``"connections"``: a list of what that
+            gives for each of those that have not ended. ``"channels"``: for each channel, by the
+            full name of the slot that it sends on, what `BaseChannel.stats` gives.
+            ``"startup_queue"``: what waits for the first connection, with the keys ``"messages"``,
+            ``"bytes"``, ``"peak_messages"``, ``"peak_bytes"`` and ``"dropped"``. ``"threads"``: a
+            list of the names of all threads of yoton in this process.
+        """
+        self.flush_burst()
+        with self._lock:
+            connections, past = list(self._counted), self._past_totals
+            slots = list(self._sending_slots.values())
+            startup_queue = self._startup_queue
+        return {
+            "id": self._id,
+            "name": self._name,
+            "total": add_up((past, *(connection.totals() for connection in connections))),
+            "connections": [connection.stats() for connection in connections],
+            "channels": {slot.name: slot.books.stats() for slot in slots},
+            "startup_queue": {**startup_queue.stats(), "dropped": startup_queue.dropped},
+            "threads": sorted(
+                thread.name for thread in threading.enumerate() if thread.name.startswith("yoton-")
+            ),
+        }
 
     # Connecting
 
@@ -462,6 +509,8 @@ class Context:
             listener.abandon()
         connections = self._connections + self._ending
         self._connections = self._ending = ()
+        self._counted.clear()
+        self._past_totals = Traffic().totals(0)
         for connection in connections:
             connection.abandon()
         for channel in self._receivers():
@@ -483,8 +532,10 @@ class Context:
         """Which messages are dropped when a queue is full."""
         return self._queue_overflow
 
-    def register(self, channel: Receiver, sends_on: str, receives_on: str) -> tuple[int, int]:
-        """Give a channel its slots.
+    def register(
+        self, channel: Receiver, sends_on: str, receives_on: str, books: Books
+    ) -> tuple[int, int]:
+        """Give a channel its slots, and count what goes over them.
 
         Returns
         -------
@@ -500,8 +551,8 @@ class Context:
         with self._lock:
             _check_free(self._sending_slots, out_number, sends_on)
             _check_free(self._receiving_slots, in_number, receives_on)
-            self._sending_slots[out_number] = (sends_on, channel)
-            self._receiving_slots[in_number] = (receives_on, channel)
+            self._sending_slots[out_number] = _Slot(sends_on, channel, books)
+            self._receiving_slots[in_number] = _Slot(receives_on, channel, books)
         return out_number, in_number
 
     def await_senders(self, slot: int) -> None:
@@ -519,9 +570,11 @@ class Context:
 
     def unregister(self, channel: Receiver) -> None:
         """Take the slots of a channel back."""
+        # What it has sent is counted first.
+        self.flush_burst()
         with self._lock:
             for slots in (self._sending_slots, self._receiving_slots):
-                for number in [n for n, (_, owner) in slots.items() if owner is channel]:
+                for number in [n for n, slot in slots.items() if slot.receiver is channel]:
                     del slots[number]
         self.announcing.channel_closed(channel)
 
@@ -598,6 +651,9 @@ class Context:
             )
 
     def _give_out(self, package: Package) -> None:
+        slot = self._sending_slots.get(package.slot)
+        if slot is not None:
+            slot.books.sent.add(package)
         declined_by = self._interest.declined_by.get(package.slot, ())
         for connection in self._connections:
             if connection not in declined_by:
@@ -621,11 +677,12 @@ class Context:
             max_data_size=self._own_max_data_size,
             tells_interest=True,
             tells_directory=True,
+            answers_pings=True,
         )
 
-    def new_outbox(self) -> Outbox:
-        """Make the queue of what a connection has to send."""
-        return Outbox(self._queue_limit, self._queue_overflow)
+    def new_outbox(self, departures: Departures | None = None) -> Outbox:
+        """Make the queue of what a connection has to send, which counts on there."""
+        return Outbox(self._queue_limit, self._queue_overflow, departures)
 
     def connection_opened(self, connection: Connection) -> None:
         """Send packages by this connection from now on, first those that had none."""
@@ -633,6 +690,7 @@ class Context:
         with self._lock:
             for package in self._startup_queue.take_all():
                 connection.enqueue(package)
+            self._counted[connection] = None
             self._set_connections((*self._connections, connection))
 
     def connection_made(self, connection: Connection, peer: Identity) -> None:
@@ -673,10 +731,10 @@ class Context:
             if other is not connection and other.peer is not None and other.peer.is_extended:
                 other.tell_gap(Gap(BEGINNING, passed_on))
                 other.kick()
-        for slot, dest_id, messages in gap.losses:
-            _, receiver = self._receiving_slots.get(slot, ("", None))
-            if receiver is not None and dest_id in (EVERYONE, self._id):
-                receiver.messages_lost(messages)
+        for number, dest_id, messages in gap.losses:
+            slot = self._receiving_slots.get(number)
+            if slot is not None and dest_id in (EVERYONE, self._id):
+                slot.receiver.messages_lost(messages)
 
     def line_closing(self, connection: Connection) -> None:
         """Have the connection keep what is sent from now on, for another line."""
@@ -702,6 +760,15 @@ class Context:
         _kick_all(told)
         self.announcing.line_closed(connection)
         self._tell_who_is_gone(gone, connection)
+
+    def connection_closed(self, connection: Connection) -> None:
+        """Take note that nothing goes over a connection any more."""
+        with self._lock:
+            if connection in self._counted:
+                totals = add_up((self._past_totals, connection.totals()))
+                # Repeated after an interrupt, it finds it counted no more.
+                del self._counted[connection]
+                self._past_totals = totals
 
     def contexts_gone(self, ids: Sequence[int], connection: Connection) -> None:
         """Take note that some contexts can no longer be reached by this connection."""
@@ -842,15 +909,17 @@ class Context:
         if package.slot == SLOT_CONTEXT:
             self._for_context.extend((single, connection) for single in package.packages())
             return True
-        _, receiver = self._receiving_slots.get(package.slot, ("", None))
-        if receiver is None:
+        slot = self._receiving_slots.get(package.slot)
+        if slot is None:
             return False
+        _, receiver, books = slot
         first_number = self._next_recv_number
         self._next_recv_number += package.count
         numbers = iter(range(first_number, self._next_recv_number))
         self._delivery = (package, receiver, connection, numbers)
         if receiver.deliver(package, numbers):
             self._acting[receiver] = None
+        books.came.add(package)
         return True
 
     def _finish_delivery(
@@ -951,7 +1020,7 @@ class Context:
     def _receivers(self) -> list[Receiver]:
         with self._lock:
             slots = [*self._sending_slots.values(), *self._receiving_slots.values()]
-        return list(dict.fromkeys(receiver for _, receiver in slots))
+        return list(dict.fromkeys(slot.receiver for slot in slots))
 
 
 def _checked_queue_params(queue_params: tuple[int, str] | None) -> tuple[int, Overflow]:
@@ -967,10 +1036,10 @@ def _checked_queue_params(queue_params: tuple[int, str] | None) -> tuple[int, Ov
     return limit, overflow
 
 
-def _check_free(slots: dict[int, tuple[str, Receiver]], number: int, name: str) -> None:
+def _check_free(slots: dict[int, _Slot], number: int, name: str) -> None:
     if number not in slots:
         return
-    taken = slots[number][0]
+    taken = slots[number].name
     if taken.strip().lower() == name.strip().lower():
         raise SlotError(f"slot {name!r} has a channel in this context already")
     raise SlotError(

@@ -41,6 +41,10 @@ class BoundedQueue(Generic[T]):
         Tells how many items it holds.
     dropped : int
         How many items were dropped so far, because the queue was full or closed.
+    dropped_closed : int
+        How many of them, because it was closed.
+    peak : int
+        The most items that it has held at a time.
     """
 
     def __init__(self, limit: int, overflow: Overflow) -> None:
@@ -54,6 +58,8 @@ class BoundedQueue(Generic[T]):
         self._closed = False
         self._changed = WaitPoint(self._lock)
         self.dropped = 0
+        self.dropped_closed = 0
+        self.peak = 0
 
     def __len__(self) -> int:
         return len(self._items)
@@ -80,12 +86,19 @@ class BoundedQueue(Generic[T]):
             if self._changed.parked:
                 self._changed.wake_all()
             if self._closed:
-                self.dropped += sum(1 for _ in items)
+                count = sum(1 for _ in items)
+                self.dropped += count
+                self.dropped_closed += count
             else:
                 self._items.extend(items)
-                if len(self._items) > self._limit:
-                    self._drop_surplus()
+                # The peak is never above the limit.
+                if len(self._items) > self.peak:
+                    self._grow()
             return self.dropped == before
+
+    def _grow(self) -> None:
+        self._drop_surplus()
+        self.peak = max(self.peak, len(self._items))
 
     def _drop_surplus(self) -> None:
         drop = self._items.popleft if self._overflow is Overflow.DROP_OLD else self._items.pop

@@ -124,7 +124,7 @@ def test_a_channel_is_complete_when_it_waits_and_frees_its_slot_on_ctrl_c(
     context = chain[0]
 
     def interrupt(slot: int) -> None:
-        _, channel = context._receiving_slots[slot]
+        channel = context._receiving_slots[slot].receiver
         assert isinstance(channel, BaseChannel)
         assert channel._envelope.slot == channel._slot_number_out
         raise KeyboardInterrupt

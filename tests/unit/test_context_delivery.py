@@ -15,6 +15,7 @@ from yoton.clock import Deadline
 from yoton.context import Context
 from yoton.message_types import BINARY
 from yoton.package import SLOT_CONTEXT, Bundle, Package, slot_number
+from yoton.traffic import Books, Flow
 
 PEER_ID = 7
 
@@ -47,7 +48,9 @@ class Recorder:
         self.acted = 0
         self.news = 0
         self._has_to_act = has_to_act
-        self._out, self.slot = context.register(self, f"{slot}.out", f"{slot}.in")
+        self._out, self.slot = context.register(
+            self, f"{slot}.out", f"{slot}.in", Books(Flow(), Flow(), dict)
+        )
 
     def deliver(self, package: Package, numbers: Iterator[int]) -> bool:
         self.messages.extend(zip(package.messages(), numbers, strict=False))

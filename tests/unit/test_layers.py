@@ -14,11 +14,11 @@ import yoton
 FLOORS = """
 _version clock exceptions hashing connection.busy
 waiting package address misfit arrays request_line
-queues routing interest numbering tagged packed client_loop workers
+queues routing interest numbering tagged packed client_loop workers traffic
 message_types clientserver directory
 
 connection.framing connection.handshake connection.heartbeat connection.streams connection.outbox
-connection.session connection.reconnecting connection.liveness
+connection.session connection.reconnecting connection.liveness connection.traffic
 connection.fault_plan connection.protocol connection.memory connection.spin
 connection.faults connection.reader connection.writer connection.transports
 connection.threaded
@@ -60,12 +60,14 @@ PURE = {
     "interest",
     "numbering",
     "directory",
+    "traffic",
     "connection.framing",
     "connection.handshake",
     "connection.heartbeat",
     "connection.liveness",
     "connection.protocol",
     "connection.fault_plan",
+    "connection.traffic",
     "channels.negotiation",
     "channels.replier_status",
     "channels.sync",

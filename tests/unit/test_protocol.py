@@ -297,6 +297,7 @@ def test_an_extended_peer_is_connected_with_its_hello(
         "msgpack": OWN.speaks_msgpack,
         "interest": OWN.tells_interest,
         "directory": OWN.tells_directory,
+        "pings": OWN.answers_pings,
     }
 
 

@@ -23,6 +23,8 @@ from yoton.connection.protocol import (
     Input,
     PackagesReceived,
     PeerClosed,
+    Ping,
+    Pong,
     Protocol,
     Role,
     State,
@@ -76,6 +78,7 @@ class Desk:
         self.delivered: list[int] = []
         self.others: list[Event] = []
         self.calls_back = 0
+        self.echoes: list[Ping | Pong] = []
         self.is_all_delivered = True
         self.on_delivery: Callable[[], object] = lambda: None
         self.reader = Reader(
@@ -83,6 +86,7 @@ class Desk:
             self.protocol,
             self.lock,
             self._deliver,
+            self.echoes.append,
             self._call_back,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from yoton.exceptions import ArgumentError, ChannelClosed, EncodeError
 from yoton.message_types import MSGPACK_AVAILABLE, TEXT, MessageType, ObjectMessageType
 from yoton.package import EVERYONE, Envelope, Package, normal_slot_name
 from yoton.queues import BoundedQueue
+from yoton.traffic import Books, Flow
 
 logger = logging.getLogger(__name__)
 
@@ -77,9 +79,12 @@ class BaseChannel:
         # Guards the flag that an emission of received is in the event queue.
         self._announcement_lock = threading.RLock()
         self._is_announced = False
+        self._messages_lost = 0
+        # A subclass of the user's may have a method of that name, for its requesters.
+        self._books = Books(Flow(), Flow(), functools.partial(BaseChannel.stats, self))
         self._prepare()
         self._slot_number_out, slot_number_in = context.register(
-            self, self._slot_outgoing, self._slot_incoming
+            self, self._slot_outgoing, self._slot_incoming, self._books
         )
         self._envelope = Envelope(self._slot_number_out)
         self._msgpack_envelope = Envelope(self._slot_number_out, is_msgpack=True)
@@ -176,6 +181,52 @@ class BaseChannel:
         Several changes may make one emission.
         """
         return self._peers_changed
+
+    def stats(self) -> dict[str, Any]:
+        """Get what goes through the channel in numbers, as plain data for JSON.
+
+        What was sent so far leaves first, if it was held back for a moment. After Ctrl-C a count
+        may be wrong by one package, which is a message or a bundle of them.
+
+        Returns
+        -------
+        dict
+            ``"kind"``: as ``"PubChannel"``; ``"slot_outgoing"`` and ``"slot_incoming"``.
+
+            ``"in"`` and ``"out"``: what came and what was sent, also what the channels of the
+            pattern tell each other, each a dict with ``"packages"``, ``"messages"`` and
+            ``"bytes"``, which are those of the encoded messages. ``"pending"``: a dict with
+            ``"messages"``, those that wait to be received, and ``"peak_messages"``, the most that
+            did. ``"dropped"``: those that came when too many waited (``"queue_full"``) or the
+            channel was closed (``"closed"``). ``"gaps"``: messages that will not come.
+
+            Of a channel for requests also ``"requests"``. They have been made or given to the
+            channel, and ``"wait"``, are ``"running"``, are ``"done"``, have ``"failed"``. Those of
+            a `ReqChannel` can be ``"cancelled"``; those of a `RepChannel` can be ``"refused"``, as
+            too many waited or it was closed.
+        """
+        self._context.flush_burst()
+        return {
+            "kind": self._kind,
+            "slot_outgoing": self._slot_outgoing,
+            "slot_incoming": self._slot_incoming,
+            "in": self._books.came.stats(),
+            "out": self._books.sent.stats(),
+            "pending": self._pending_stats(),
+            "dropped": {
+                "queue_full": self._inbox.dropped - self._inbox.dropped_closed,
+                "closed": self._inbox.dropped_closed,
+            },
+            "gaps": self._messages_lost,
+            **self._pattern_stats(),
+        }
+
+    def _pending_stats(self) -> dict[str, int]:
+        return {"messages": len(self._inbox), "peak_messages": self._inbox.peak}
+
+    def _pattern_stats(self) -> dict[str, Any]:
+        """Get what a pattern knows besides."""
+        return {}
 
     def _wait_for_peers(self, n: int, timeout: float | None) -> bool:
         """Wait until there are so many peers; see `PubChannel.wait_for_subscribers`."""
@@ -313,4 +364,5 @@ class BaseChannel:
 
     def messages_lost(self, count: int) -> None:
         """Tell the user."""
+        self._messages_lost += count
         self._gap.emit(self, count)

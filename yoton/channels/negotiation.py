@@ -193,6 +193,20 @@ class Requester:
         self._quick: dict[int, _QuickReplier] = {}
         # Not after the first due time of those that wait, if there are any.
         self._due = math.inf
+        # How those ended that are over.
+        self._done = 0
+        self._failed = 0
+        self._cancelled = 0
+
+    def stats(self) -> dict[str, int]:
+        """Get how many requests are where, and how many ended how."""
+        return {
+            "wait": len(self._waiting),
+            "running": len(self._running),
+            "done": self._done,
+            "failed": self._failed,
+            "cancelled": self._cancelled,
+        }
 
     def new_id(self) -> int:
         """Get the id for the next request."""
@@ -264,11 +278,13 @@ class Requester:
         """Give a request up if it waits, and get the text to send; None if it does not."""
         if self._waiting.pop(request_id, None) is None:
             return None
+        self._cancelled += 1
         return _settlement(request_id)
 
     def forget(self, request_id: int) -> None:
         """Note that a request could not be given to its replier."""
-        self._running.pop(request_id, None)
+        if self._running.pop(request_id, None) is not None:
+            self._failed += 1
 
     def told(self, source_id: int, text: bytes, request_id: int, now: float) -> list[Action]:
         """Act on a text that a replier sent; what does not fit is ignored."""
@@ -310,11 +326,15 @@ class Requester:
             return None
         return running.request.call
 
-    def finished(self, request_id: int, now: float) -> None:
+    def finished(self, request_id: int, now: float, *, is_failure: bool = False) -> None:
         """Note that a reply has been handed on. It does no harm to repeat that."""
         running = self._running.pop(request_id, None)
         if running is None:
             return
+        if is_failure:
+            self._failed += 1
+        else:
+            self._done += 1
         quick = self._quick.get(running.replier_id)
         if now - max(running.since, quick.heard_at if quick else 0.0) > QUICK_REPLY:
             self._quick.pop(running.replier_id, None)
@@ -343,6 +363,7 @@ class Requester:
         for request_id, running in list(self._running.items()):
             if running.replier_id in ids:
                 del self._running[request_id]
+                self._failed += 1
                 fails.append(
                     Fail(running.request.call, f"its replier {running.replier_id:#x} {what}")
                 )
@@ -355,6 +376,8 @@ class Requester:
             actions += [Cancel(waiting.call), _settlement(request_id)]
         for running in self._running.values():
             actions.append(Fail(running.request.call, "its channel was closed"))
+        self._cancelled += len(self._waiting)
+        self._failed += len(self._running)
         self._waiting.clear()
         self._running.clear()
         self._quick.clear()
@@ -461,6 +484,22 @@ class Replier:
         self._given: deque[Request] = deque()
         self._at_work = 0
         self._is_leaving = False
+        # How those ended that are over.
+        self._done = 0
+        self._failed = 0
+        self._refused = 0
+        #: The most requests that have waited at a time.
+        self.peak = 0
+
+    def stats(self) -> dict[str, int]:
+        """Get how many requests are where, and how many ended how."""
+        return {
+            "wait": len(self._given),
+            "running": self._at_work,
+            "done": self._done,
+            "failed": self._failed,
+            "refused": self._refused,
+        }
 
     @property
     def given_count(self) -> int:
@@ -491,8 +530,10 @@ class Replier:
         request = Request(source_id, dest_seq, data)
         self._settle((source_id, dest_seq))
         if len(self._given) >= MAX_GIVEN:
+            self._refused += 1
             return request
         self._given.append(request)
+        self.peak = max(self.peak, len(self._given))
         return None
 
     def _told(self, text: bytes, key: _Key) -> None:
@@ -528,9 +569,13 @@ class Replier:
         self._at_work += 1
         return request
 
-    def done(self) -> None:
+    def done(self, *, is_failure: bool = False) -> None:
         """Note that a request that was taken has been carried out."""
         self._at_work -= 1
+        if is_failure:
+            self._failed += 1
+        else:
+            self._done += 1
 
     def contexts_gone(self, ids: Collection[int]) -> None:
         """Forget what contexts asked that are out of reach; what they gave is carried out."""
@@ -542,6 +587,7 @@ class Replier:
     def end(self) -> list[Request]:
         """Forget everything, as the channel is closed, and get the requests to refuse."""
         refused = list(self._given)
+        self._refused += len(refused)
         self._given.clear()
         self._asked.clear()
         self._offered = None

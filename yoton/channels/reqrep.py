@@ -233,6 +233,10 @@ class ReqChannel(NegotiatingChannel):
             text = f"cannot request {name!r}, with message = (name, args, kwargs): {error}"
             raise EncodeError(text) from error
 
+    def _pattern_stats(self) -> dict[str, Any]:
+        with self._lock:
+            return {"requests": self._requester.stats()}
+
     # What futures call
 
     def _withdraw(self, request_id: int) -> bool:
@@ -280,8 +284,9 @@ class ReqChannel(NegotiatingChannel):
                 request_id = package.dest_seq
                 future = self._requester.call_replied(request_id, package.source_id)
                 if future is not None:
-                    _finish(future, package.data)
-                    self._requester.finished(request_id, scheduler.now())
+                    is_failure = not _finish(future, package.data)
+                    now = scheduler.now()
+                    self._requester.finished(request_id, now, is_failure=is_failure)
                 self._arrived.popleft()
 
     def _hear_next(self) -> list[Action]:
@@ -357,21 +362,20 @@ class ReqChannel(NegotiatingChannel):
             _fail(action.call, error)
 
 
-def _finish(future: Future, data: bytes) -> None:
-    """End a future with the reply that came."""
+def _finish(future: Future, data: bytes) -> bool:
+    """End a future with the reply that came; False if that is an error."""
     try:
         reply = OBJECT.message_from_bytes(data)
     except DecodeError as error:
         _fail(future, error)
-        return
+        return False
     failure = request_error(reply)
     if failure is not None:
         _fail(future, failure)
-        return
-    try:
+        return False
+    with contextlib.suppress(InvalidStateError):  # the user has set one
         future.set_result(reply)
-    except InvalidStateError:
-        return  # the user has set one
+    return True
 
 
 def _fail(future: Future, error: Exception) -> None:
@@ -441,6 +445,13 @@ class RepChannel(NegotiatingChannel):
     def pending(self) -> int:
         """The number of requests that wait to be handled here."""
         return self._replier.given_count
+
+    def _pending_stats(self) -> dict[str, int]:
+        return {"messages": self.pending, "peak_messages": self._replier.peak}
+
+    def _pattern_stats(self) -> dict[str, Any]:
+        with self._lock:
+            return {"requests": self._replier.stats()}
 
     def set_mode(self, mode: int | str) -> None:
         """Set who handles requests. Those that wait are kept.
@@ -657,6 +668,7 @@ class RepChannel(NegotiatingChannel):
         the caller after that.
         """
         request = None
+        is_failure = False
         try:
             with self._lock:
                 request = self._replier.take()
@@ -665,6 +677,7 @@ class RepChannel(NegotiatingChannel):
         except BaseException as error:
             if request is None:
                 raise
+            is_failure = True
             logger.error("%r: error handling a request", self, exc_info=True)
             self._reply_error(request, error)
             if not isinstance(error, Exception):
@@ -673,7 +686,7 @@ class RepChannel(NegotiatingChannel):
             if request is not None:
                 with self._lock:
                     self._work.end(request[:2])
-                    self._replier.done()
+                    self._replier.done(is_failure=is_failure)
                 if self._is_closed:
                     self._leave()
         return request is not None

@@ -7,10 +7,11 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 from typing import Protocol as Interface
 
 from yoton.address import format_place
-from yoton.clock import Deadline
+from yoton.clock import Deadline, monotonic
 from yoton.connection.diagnosis import Diagnosis
 from yoton.connection.heartbeat import MIN_SILENCE_TIMEOUT
 from yoton.connection.liveness import Liveness, Signs, judge
@@ -19,11 +20,13 @@ from yoton.connection.protocol import MAX_LOSSES, OTHER_END_CLOSED, Event, Ident
 from yoton.connection.session import Session
 from yoton.connection.streams import ByteStream
 from yoton.connection.threaded import CLOSE_TIMEOUT, ThreadedLink
+from yoton.connection.traffic import Traffic
 from yoton.directory import Announcement, News
 from yoton.events import Signal
 from yoton.exceptions import ArgumentError, ConnectionClosed, FlushTimeout
 from yoton.interest import Notice
 from yoton.package import BEGINNING, EVERYONE, Gap, Loss, Package, Place
+from yoton.traffic import Departures
 from yoton.waiting import WaitPoint
 
 logger = logging.getLogger(__name__)
@@ -49,7 +52,7 @@ class Node(Interface):
     def own_identity(self) -> Identity:
         """Get what to tell a peer of this context."""
 
-    def new_outbox(self) -> Outbox:
+    def new_outbox(self, departures: Departures) -> Outbox:
         """Make the queue of what a connection has to send."""
 
     def flush_burst(self) -> bool:
@@ -101,6 +104,9 @@ class Node(Interface):
     def connection_ended(self, connection: Connection) -> None:
         """Take note that the peer can no longer be reached by this connection."""
 
+    def connection_closed(self, connection: Connection) -> None:
+        """Take note that nothing goes over this connection any more."""
+
 
 class Status(enum.Enum):
     """The stages of a connection's life."""
@@ -141,9 +147,8 @@ class Connection:
         self._timeout = MIN_SILENCE_TIMEOUT
         # Whether the user cares for the peer's silence. Otherwise beats would only cost time.
         self._is_watching = False
-        self._outbox = context.new_outbox()
-        # What outboxes before that one have dropped.
-        self._dropped_before = 0
+        self._traffic = Traffic()
+        self._outbox = context.new_outbox(self._traffic.departures)
         # Guards what follows.
         self._lock = threading.RLock()
         self._status = Status.NEW
@@ -160,6 +165,8 @@ class Connection:
         # Why it is to be closed, as soon as somebody has asked for it.
         self._close_reason: str | None = None
         self._peer: Identity | None = None
+        # When something came and was written last, by the line that was lost last.
+        self._last_times: tuple[float, float] | None = None
         self._local_address = ("", 0)
         self._peer_address = ("", 0)
         # Whether the package before was dropped; guarded by the routing lock.
@@ -255,7 +262,7 @@ class Connection:
     @property
     def dropped(self) -> int:
         """The number of packages that were not sent, as the peer did not keep up or was gone."""
-        return self._dropped_before + self._outbox.dropped
+        return self._outbox.dropped
 
     @property
     def closed(self) -> Signal:
@@ -351,6 +358,57 @@ class Connection:
 
     # Methods for the user
 
+    def stats(self) -> dict[str, Any]:
+        """Get what goes over the connection in numbers, as plain data for JSON.
+
+        Everything counts from its beginning, over all lines that it has had. Bytes are those of
+        messages, encoded, without what goes around them; a package is a message, or a bundle
+        of them. After Ctrl-C a count may be wrong by one package.
+
+        Returns
+        -------
+        dict
+            ``"name"``; ``"state"``: as ``"waiting"``, ``"connected"``, ``"reconnecting"``,
+            ``"closed"``; ``"peer"``: None or a dict with ``"id"``, ``"pid"`` and ``"name"``.
+
+            ``"in"`` and ``"out"``: what came and what has left, each a dict with ``"packages"``,
+            ``"messages"`` and ``"bytes"``. ``"pending"``: what waits to be sent, and the most that
+            did so far: ``"messages"``, ``"bytes"``, ``"peak_messages"``, ``"peak_bytes"``.
+
+            ``"dropped"``: messages that were not sent, as too many waited (``"queue_full"``), the
+            connection was closed (``"closed"``), or the peer could not have read them
+            (``"too_large"``, ``"not_encodable"``). ``"resent"``: messages that were written again
+            after the line was lost. ``"kept"``: packages that are kept for that. ``"gaps"``:
+            messages that the peer says will not come. ``"reconnections"``: how often there was
+            another line.
+
+            ``"round_trip"``: None, or ``"latest"`` and ``"smallest"``, the seconds that the peer
+            took to answer, and ``"age"``, the seconds since then. It is asked at the beginning of a
+            line, and whenever nothing else was sent for a while; Pyzo's yoton is not.
+            ``"seconds_since"``: with the keys ``"in"`` and ``"out"`` the seconds since something
+            came and was written, None before there was a line.
+        """
+        self._context.flush_burst()
+        now = monotonic()
+        with self._lock:
+            link, session, peer = self._link, self._session, self._peer
+            state, times = self._status.value, self._last_times
+        if link is not None:
+            times = link.last_read, link.last_write
+        return {
+            "name": self.name,
+            "state": state,
+            "peer": peer and {"id": peer.id, "pid": peer.pid, "name": peer.name},
+            **self.totals(),
+            "pending": self._outbox.stats(),
+            "kept": session.kept_count if session else 0,
+            "round_trip": self._traffic.round_trip.stats(now),
+            "seconds_since": {
+                "in": times and max(0.0, now - times[0]),
+                "out": times and max(0.0, now - times[1]),
+            },
+        }
+
     def flush(self, timeout: float = 3.0) -> None:
         """Wait until all that was sent so far has left for the peer.
 
@@ -422,6 +480,11 @@ class Connection:
         self.await_end(Deadline(END_TIMEOUT))
 
     # What the context calls
+
+    def totals(self) -> dict[str, Any]:
+        """Get what can be added up with that of other connections, see `stats`."""
+        session = self._session
+        return self._traffic.totals(session.resent if session else 0)
 
     @property
     def peer(self) -> Identity | None:
@@ -537,7 +600,7 @@ class Connection:
         link, self._link = self._link, None
         if link is not None:
             link.abandon()
-        self._outbox = self._context.new_outbox()
+        self._outbox = self._context.new_outbox(self._traffic.departures)
         self._outbox.close()
 
     # What a subclass does
@@ -593,6 +656,7 @@ class Connection:
         if link.peer.is_extended:
             self.tell_gap(gap)
             self.tell_gap(self._take_untold())
+        self._traffic.reconnections += 1
         self._context.connection_resumed(self, link.peer)
         # Before this line can be lost in its turn.
         logger.log(self._context.log_level, "%r is back", self)
@@ -631,7 +695,15 @@ class Connection:
     ) -> ThreadedLink:
         label = f"{self.name or 'connection'} to {format_place(*stream.peer_address)}"
         return ThreadedLink(
-            stream, protocol, greeting, self._outbox, self, label, self._session, resent
+            stream,
+            protocol,
+            greeting,
+            self._outbox,
+            self,
+            label,
+            self._session,
+            resent,
+            self._traffic,
         )
 
     def _take_link(
@@ -656,6 +728,7 @@ class Connection:
     def deliver(self, packages: Sequence[Package]) -> None:
         """See `LinkOwner`."""
         self._context.deliver(packages, self)
+        self._traffic.came.add_all(packages)
         if self._session is not None:
             self._note_received(self._session, packages)
 
@@ -663,8 +736,10 @@ class Connection:
         """See `LinkOwner`."""
         is_done = self._context.deliver_leading(packages, self)
         # Else the receive thread gets the packages once more.
-        if is_done and self._session is not None:
-            self._note_received(self._session, packages)
+        if is_done:
+            self._traffic.came.add_all(packages)
+            if self._session is not None:
+                self._note_received(self._session, packages)
         return is_done
 
     def _note_received(self, session: Session, packages: Sequence[Package]) -> None:
@@ -686,6 +761,7 @@ class Connection:
 
     def gap_found(self, gap: Gap) -> None:
         """See `LinkOwner`."""
+        self._traffic.gaps += gap.messages
         self._gap_signal.emit(self, gap.messages)
         self._context.gap_found(gap, self)
 
@@ -752,8 +828,7 @@ class Connection:
 
         Called with the routing lock held.
         """
-        self._dropped_before += self._outbox.dropped
-        self._outbox = self._context.new_outbox()
+        self._outbox = self._context.new_outbox(self._traffic.departures)
 
     @property
     def _will_come_back(self) -> bool:
@@ -762,6 +837,8 @@ class Connection:
     def link_ended(self, reason: str) -> None:
         """See `LinkOwner`."""
         if self._will_come_back:
+            if self._session is not None:
+                self._traffic.resent_before += self._session.resent
             self._session = Session()
             self._context.connection_ended(self)
             self.link_lost(reason)
@@ -776,6 +853,7 @@ class Connection:
             self._status = Status.CLOSED
         self._diagnose_end(reason)
         if is_first:
+            self._context.connection_closed(self)
             logger.log(self._context.log_level, "%r closed: %s", self, reason)
             self._closed_signal.emit(self, reason)
 
@@ -786,6 +864,8 @@ class Connection:
             self._reconnecting_signal.emit(self, reason)
         with self._lock:
             self._status_changed.wake_all()
+            if self._link is not None:
+                self._last_times = self._link.last_read, self._link.last_write
             close_reason = self._close_reason
             if close_reason is None:
                 self._link = None
@@ -801,7 +881,7 @@ class Connection:
     def _end_without_line(self, reason: str) -> None:
         self._stop_waiting()
         self._outbox.close()
-        lost = sum(package.count for package in self._outbox.take_all())
+        lost = self._outbox.discard_all()
         if lost:
             logger.warning("%r: closed with %d messages not sent", self, lost)
         self.link_ended(reason)

@@ -7,8 +7,9 @@ import threading
 from collections import deque
 
 from yoton.clock import Deadline
-from yoton.package import Package
+from yoton.package import SLOT_LINK, Package
 from yoton.queues import Overflow
+from yoton.traffic import Departures
 from yoton.waiting import WaitPoint
 
 #: Messages from which on a sender waits for room, as the peer does not keep up. About what
@@ -28,18 +29,22 @@ class Outbox:
         Number of messages that it holds at most.
     overflow : Overflow
         Which are dropped when one comes while it is full.
+    departures : Departures, optional
+        Where to count on, if it follows another outbox.
 
     Attributes
     ----------
     packages : deque of Package
         What it holds, for others to look whether there is anything.
-    dropped : int
-        How many messages were dropped so far, because it was full or closed.
+    departures : Departures
+        Counts of what has left it.
     taken : int
         How many messages were in it and are no longer.
     """
 
-    def __init__(self, limit: int, overflow: Overflow) -> None:
+    def __init__(
+        self, limit: int, overflow: Overflow, departures: Departures | None = None
+    ) -> None:
         self._limit = limit
         self._overflow = overflow
         # Guards all that follows.
@@ -50,13 +55,18 @@ class Outbox:
         self._size = 0
         self._is_closed = False
         self._changed = WaitPoint(self._lock)
-        self.dropped = 0
+        self.departures = departures or Departures()
         self.taken = 0
 
     @property
     def count(self) -> int:
         """The number of messages in it."""
         return self._count
+
+    @property
+    def dropped(self) -> int:
+        """The number of messages that were dropped, because it was full or closed."""
+        return self.departures.dropped
 
     @property
     def is_congested(self) -> bool:
@@ -74,21 +84,28 @@ class Outbox:
         count, size = package.count, len(package.data)
         with self._lock:
             if self._is_closed:
-                self.dropped += count
+                self.departures.closed += count
                 return False
             # Up to the call of append nothing comes in between: no interrupt, no finalizer.
             if self._overflow is Overflow.DROP_OLD or self._count + count <= self._limit:
                 self._count += count
                 self._size += size
                 self.packages.append(package)
+                if self._count <= self.departures.peak_messages:
+                    return True
+                # What is dropped at once has not waited.
+                self.departures.peak_messages = min(self._count, self._limit)
                 if self._count <= self._limit:
                     return True
+                # With what goes now, before the one that it goes for.
+                before = self._size - size
+                self.departures.peak_bytes = max(self.departures.peak_bytes, before)
                 self._drop_oldest()
             elif self._count < self._limit:
                 for single in package.packages():
                     self.put(single)
             else:
-                self.dropped += count
+                self.departures.queue_full += count
             return False
 
     def _drop_oldest(self) -> None:
@@ -99,7 +116,7 @@ class Outbox:
             oldest = self.packages[0]
             surplus = min(self._count - self._limit, oldest.count)
             if self._take_out(oldest, surplus):
-                self.dropped += surplus
+                self.departures.queue_full += surplus
 
     def _take_out(self, oldest: Package, count: int) -> bool:
         """Take messages out of the oldest package; False if a finalizer just took that."""
@@ -134,9 +151,13 @@ class Outbox:
             Bytes of data from which on no more are moved.
         """
         size = 0
+        departures = self.departures
         with self._lock:
             if self._changed.parked:
                 self._changed.wake_all()
+            # Since it was taken from last, it has grown, or something was dropped.
+            if self._size > departures.peak_bytes:
+                departures.peak_bytes = self._size
             # One by one, for the sake of interrupts, and of finalizers that put something.
             while True:
                 if len(target) >= max_count or size >= max_size:
@@ -147,6 +168,23 @@ class Outbox:
                 size += len(oldest.data)
                 target.append(oldest)
                 self._take_out(oldest, oldest.count)
+                # What the link itself says in its turn is no message.
+                if oldest.slot != SLOT_LINK:
+                    departures.sent.add(oldest)
+
+    def discard_all(self) -> int:
+        """Drop all packages, as they will not be sent; returns how many messages that are."""
+        return self.departures.discard(self.take_all())
+
+    def stats(self) -> dict[str, int]:
+        """Get what waits, and the most that did, as plain data."""
+        with self._lock:
+            return {
+                "messages": self._count,
+                "bytes": self._size,
+                "peak_messages": self.departures.peak_messages,
+                "peak_bytes": max(self.departures.peak_bytes, self._size),
+            }
 
     def take_all(self) -> list[Package]:
         """Take all packages."""

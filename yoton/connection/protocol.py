@@ -41,6 +41,9 @@ _LINK_CONFIRM = 7
 _LINK_RESUME = 8
 _LINK_ACKNOWLEDGE = 9
 _LINK_GAP = 10
+#: ... and a number that is to be sent back at once, and that.
+_LINK_PING = 11
+_LINK_PONG = 12
 #: ... and what the peer's directory knows of a context.
 _LINK_DIRECTORY = 16
 
@@ -166,6 +169,8 @@ class Identity(NamedTuple):
         The package that came last in that session.
     tells_directory : bool
         Whether it tells which contexts there are, and wants to know.
+    answers_pings : bool
+        Whether it answers a ping.
     """
 
     id: int
@@ -179,6 +184,7 @@ class Identity(NamedTuple):
     keeps_sessions: bool = False
     session: str = ""
     received: Place = BEGINNING
+    answers_pings: bool = False
 
     @property
     def has_session(self) -> bool:
@@ -229,6 +235,18 @@ class Acknowledged(NamedTuple):
     received: Place
 
 
+class Ping(NamedTuple):
+    """The peer wants to have a number back at once."""
+
+    number: int
+
+
+class Pong(NamedTuple):
+    """The peer has sent a number back."""
+
+    number: int
+
+
 class PeerClosed(NamedTuple):
     """The peer sends no more; what this end still has to send reaches it."""
 
@@ -261,6 +279,8 @@ Event = (
     | Acknowledged
     | Gap
     | Announcement
+    | Ping
+    | Pong
     | PeerClosed
     | Failed
 )
@@ -502,6 +522,8 @@ class Protocol:
             return [BeatsWanted()]
         if package.source_seq in (_LINK_ACKNOWLEDGE, _LINK_GAP):
             return _decode_progress(package)
+        if package.source_seq in (_LINK_PING, _LINK_PONG):
+            return _decode_echo(package)
         if package.source_seq == _LINK_DIRECTORY:
             return self._receive_announcement(package.data)
         notice = _decode_notice(package)
@@ -528,6 +550,7 @@ def _encode_hello(own: Identity) -> bytes:
         "msgpack": own.speaks_msgpack,
         "interest": own.tells_interest,
         "directory": own.tells_directory,
+        "pings": own.answers_pings,
     }
     if own.keeps_sessions:
         hello["sessions"] = True
@@ -551,6 +574,16 @@ def encode_resume(is_known: bool, received: Place) -> bytes:
 def encode_acknowledgement(received: Place) -> bytes:
     """Get the bytes that tell an extended peer what has come."""
     return _encode_link_package(_LINK_ACKNOWLEDGE, received)
+
+
+def encode_ping(number: int) -> bytes:
+    """Get the bytes that ask a peer that answers pings for a number."""
+    return _encode_link_package(_LINK_PING, [number])
+
+
+def encode_pong(number: int) -> bytes:
+    """Get the bytes that answer a ping."""
+    return _encode_link_package(_LINK_PONG, [number])
 
 
 def encode_gap(gap: Gap) -> bytes:
@@ -611,6 +644,12 @@ def _decode_progress(package: Package) -> list[Event]:
     return [Gap(place, [Loss(*triple) for triple in triples])]
 
 
+def _decode_echo(package: Package) -> list[Event]:
+    numbers = _decode_numbers(package.data[:_NUMBER_SIZE])
+    make = Ping if package.source_seq == _LINK_PING else Pong
+    return [make(number) for number in numbers]
+
+
 def _encode_numbers(numbers: Iterable[int]) -> bytes:
     return b"".join(number.to_bytes(_NUMBER_SIZE, "little") for number in numbers)
 
@@ -646,6 +685,7 @@ def _decode_hello(package: Package, peer: Identity) -> Identity:
         session=_field(hello, "session", str, "")[:MAX_TOKEN_LENGTH],
         received=_place_in(hello),
         tells_directory=_field(hello, "directory", bool, False),
+        answers_pings=_field(hello, "pings", bool, False),
     )
 
 

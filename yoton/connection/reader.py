@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from yoton.clock import Deadline, monotonic
 from yoton.connection.busy import this_thread
-from yoton.connection.protocol import Bookmark, Event, PackagesReceived, Protocol
+from yoton.connection.protocol import Bookmark, Event, PackagesReceived, Ping, Pong, Protocol
 from yoton.connection.spin import SPIN_TIME, Spin, processor_count
 from yoton.connection.streams import ByteStream
 from yoton.package import Package
@@ -45,6 +45,8 @@ class Reader:
     deliver : callable
         Hands packages on for a thread that leads. Returns False if the receive thread has to
         act on them. It may be called once more with the same packages.
+    echo : callable
+        Answers a ping or takes a pong. It may be called once more with the same one.
     call_back : callable
         Has the receive thread look whether it is needed.
 
@@ -52,6 +54,8 @@ class Reader:
     ----------
     turn : threading.Lock
         Held by the one that reads, with all methods but `lead`.
+    last_read : float
+        When something came last, on the monotonic clock.
     """
 
     def __init__(
@@ -60,12 +64,14 @@ class Reader:
         protocol: Protocol,
         protocol_lock: threading.RLock,
         deliver: Callable[[Sequence[Package]], bool],
+        echo: Callable[[Ping | Pong], object],
         call_back: Callable[[], object],
     ) -> None:
         self._stream = stream
         self._protocol = protocol
         self._protocol_lock = protocol_lock
         self._deliver = deliver
+        self._echo = echo
         self._call_back = call_back
         self.turn = threading.Lock()
         # What was read, how far the protocol had come before, and what it makes of it.
@@ -73,6 +79,7 @@ class Reader:
         self._before: Bookmark | None = None
         self._events: deque[Event] = deque()
         self._is_at_end = False
+        self.last_read = monotonic()
         self._spin = Spin()
         # With a single processor the other end cannot run meanwhile.
         self._may_spin = processor_count() > 1
@@ -106,7 +113,10 @@ class Reader:
             The stream is broken.
         """
         self._stream.read(self._chunks, self._protocol.missing_size)
-        return bool(self._chunks and self._chunks[-1])
+        is_heard = bool(self._chunks and self._chunks[-1])
+        if is_heard:
+            self.last_read = monotonic()
+        return is_heard
 
     @property
     def is_at_end(self) -> bool:
@@ -184,17 +194,26 @@ class Reader:
             if self._chunks:
                 self._understand()
             if self._events:
-                event = self._events[0]
-                if not isinstance(event, PackagesReceived) or not self._deliver(event.packages):
+                if not self._handle_leading(self._events[0]):
                     return False
                 self._events.popleft()
             elif is_over or not self._read_within(timeout):
                 return False
             else:
                 # What comes for others, again and again, is not to keep this thread here.
-                timeout = end - monotonic()
+                self.last_read = monotonic()
+                timeout = end - self.last_read
                 is_over = timeout <= 0.0
         return bool(is_satisfied())
+
+    def _handle_leading(self, event: Event) -> bool:
+        """Handle an event; False if that has to be done by the receive thread."""
+        if isinstance(event, PackagesReceived):
+            return self._deliver(event.packages)
+        if not isinstance(event, (Ping, Pong)):
+            return False
+        self._echo(event)
+        return True
 
     def _read_within(self, timeout: float) -> bool:
         """Wait for bytes and read them; False if none come in time, or none at all any more."""

@@ -41,15 +41,20 @@ from yoton.connection.protocol import (
     Input,
     PackagesReceived,
     PeerClosed,
+    Ping,
+    Pong,
     Protocol,
     encode_acknowledgement,
     encode_gap,
     encode_news,
     encode_notice,
+    encode_ping,
+    encode_pong,
 )
 from yoton.connection.reader import Reader
 from yoton.connection.session import Session
 from yoton.connection.streams import ByteStream, read_some
+from yoton.connection.traffic import Traffic
 from yoton.connection.writer import Writer
 from yoton.directory import Announcement, News
 from yoton.exceptions import CodecError, ConnectFailed
@@ -66,6 +71,10 @@ CLOSE_TIMEOUT = 2.0
 
 #: Seconds after which the receive thread looks whether it is to notice silence meanwhile.
 _UNWATCHED_WAIT = 1.0
+
+#: Frames of the link itself that wait to be written, from which on no ping is answered: who asks
+#: and does not read the answers must not take memory.
+MAX_WAITING_NOTICES = 256
 
 CANNOT_HANDLE = "Error while handling what came."
 
@@ -142,6 +151,8 @@ class ThreadedLink:
         What outlives the link if its line is lost.
     resent : sequence of Package
         What to write first.
+    traffic : Traffic, optional
+        Where to count. What came is counted by the owner.
 
     Attributes
     ----------
@@ -161,12 +172,14 @@ class ThreadedLink:
         name: str,
         session: Session | None = None,
         resent: Sequence[Package] = (),
+        traffic: Traffic | None = None,
     ) -> None:
         self._stream = stream
         self._protocol = protocol
         self._outbox = outbox
         self._owner = owner
         self._name = name
+        self._traffic = traffic or Traffic()
         self.peer = peer_in(greeting)
         if not self.peer.is_extended:
             # The yoton inside Pyzo writes header and data one by one, into a buffer of 10 KiB:
@@ -178,7 +191,12 @@ class ThreadedLink:
         encode = self._encode if self._session is None else self._encode_and_keep
         self._writer = Writer(stream, outbox, encode, resent)
         self._reader = Reader(
-            stream, protocol, self._protocol_lock, owner.deliver_leading, self._call_back
+            stream,
+            protocol,
+            self._protocol_lock,
+            owner.deliver_leading,
+            self._echo,
+            self._call_back,
         )
         self._reader.put(greeting)
         self.lead = self._reader.lead
@@ -207,6 +225,8 @@ class ThreadedLink:
 
     def start(self) -> None:
         """Start the threads; if the system allows none, the line is lost at once."""
+        if self.peer.answers_pings:
+            self._writer.add_notice(self._ping())
         try:
             self._send_thread.start()
             self._receive_thread.start()
@@ -215,6 +235,16 @@ class ThreadedLink:
             self._break_off()
             # In this thread, which waits for nobody: there is no line.
             self._receive()
+
+    @property
+    def last_read(self) -> float:
+        """When something came last, on the monotonic clock."""
+        return self._reader.last_read
+
+    @property
+    def last_write(self) -> float:
+        """When something was last written."""
+        return self._writer.last_write
 
     # What other threads call
 
@@ -352,12 +382,14 @@ class ThreadedLink:
             return self._encode_bundle(package)
         if len(package.data) > self.peer.max_data_size:
             logger.error("%s: %r is too large for this peer, not sent", self._name, package)
+            self._traffic.refuse_large(package)
             return ()
         if package.is_msgpack and not self.peer.speaks_msgpack:
             try:
                 package = _with_tagged_data(package)
             except CodecError as error:
                 logger.error("%s: %r cannot be read by this peer: %s", self._name, package, error)
+                self._traffic.refuse_unreadable(package)
                 return ()
         return encode_package(package)
 
@@ -393,12 +425,18 @@ class ThreadedLink:
         is_watched = self._is_watched
         delay = beat_delay(self._writer.last_write, monotonic(), is_watched)
         if delay == 0.0:
-            self._writer.add_signal(self._protocol.send_beat())
+            self._writer.add_signal(self._sign_of_life())
             return
         self._changed.wait_for(
             lambda: self._is_full or self._is_ending or self._is_watched is not is_watched,
             Deadline(delay),
         )
+
+    def _sign_of_life(self) -> bytes:
+        return self._ping() if self.peer.answers_pings else self._protocol.send_beat()
+
+    def _ping(self) -> bytes:
+        return encode_ping(self._traffic.round_trip.ask(monotonic()))
 
     def _say_goodbye(self) -> None:
         deadline = self._end_deadline
@@ -515,6 +553,8 @@ class ThreadedLink:
             self._owner.heard(event)
         elif isinstance(event, Announcement):
             self._owner.announced(event)
+        elif isinstance(event, (Ping, Pong)):
+            self._echo(event)
         elif isinstance(event, BeatsWanted):
             with self._lock:
                 self._changed.wake_all()
@@ -535,6 +575,14 @@ class ThreadedLink:
                 self._session.note_gap(event)
             self._owner.gap_found(event)
         return None
+
+    def _echo(self, event: Ping | Pong) -> None:
+        """Answer a ping, or take the answer to one; it does no harm to repeat that."""
+        if isinstance(event, Pong):
+            self._traffic.round_trip.answered(event.number, monotonic())
+        elif self._writer.notice_count < MAX_WAITING_NOTICES:
+            self._writer.add_notice(encode_pong(event.number))
+            self.kick()
 
     def _tell_what_is_lost(self, count: int) -> None:
         if count:

@@ -75,6 +75,11 @@ class Writer:
         """Have a frame of the link itself written, behind all packages that wait."""
         self._signals.append(frame)
 
+    @property
+    def notice_count(self) -> int:
+        """The number of frames that wait to go before all packages."""
+        return len(self._notices)
+
     def add_notice(self, notice: Notice) -> None:
         """Have a frame of the link itself written, before all packages that wait.
 
@@ -149,7 +154,7 @@ class Writer:
         self.leave()
         self._drop_written()
         self._packages.extend(self._outbox.take_all())
-        unwritten = sum(package.count for package in self._packages)
+        unwritten = self._outbox.departures.discard(self._packages)
         return unwritten + (self._batch_size if self._pieces else 0)
 
     def leave(self) -> Sequence[Package]:

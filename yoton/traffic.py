@@ -1,0 +1,117 @@
+"""Counts of what passes a place: plain numbers, cheap enough to be kept always.
+
+Nothing here is locked. Each counter is written by one thread at a time, whichever holds the lock
+or the turn that the place has anyway; everybody may read. Ctrl-C between a step and its count, or
+a step that is done once more after it, makes a count wrong by that one package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from yoton.package import SLOT_LINK, Package
+
+
+class Flow:
+    """What went one way."""
+
+    __slots__ = ("bytes", "messages", "packages")
+
+    def __init__(self) -> None:
+        self.packages = 0
+        self.messages = 0
+        self.bytes = 0
+
+    def add(self, package: Package) -> None:
+        """Count a package."""
+        self.packages += 1
+        self.messages += package.count
+        self.bytes += len(package.data)
+
+    def add_all(self, packages: Iterable[Package]) -> None:
+        """Count several packages."""
+        for package in packages:
+            self.packages += 1
+            self.messages += package.count
+            self.bytes += len(package.data)
+
+    def take_back(self, package: Package) -> None:
+        """Count a package no more, as it has not gone after all."""
+        self.packages -= 1
+        self.messages -= package.count
+        self.bytes -= len(package.data)
+
+    def stats(self) -> dict[str, int]:
+        """Get the counts as plain data."""
+        return {"packages": self.packages, "messages": self.messages, "bytes": self.bytes}
+
+
+class Books(NamedTuple):
+    """The counts of a channel, for the context, which keeps them.
+
+    Parameters
+    ----------
+    sent, came : Flow
+        What it sent and what came for it. Written with the routing lock held.
+    stats : callable
+        Gets all that is to be told of the channel as plain data.
+    """
+
+    sent: Flow
+    came: Flow
+    stats: Callable[[], dict[str, Any]]
+
+
+class Departures:
+    """What has left a queue of packages, and how.
+
+    Written with the lock of the queue held, but for what is taken back: that is done by the
+    one whose turn it is to write.
+
+    Attributes
+    ----------
+    sent : Flow
+        What was taken to be sent.
+    queue_full : int
+        Messages that were dropped because the queue was full.
+    closed : int
+        Messages that came when nothing was sent any more, or were left when it ended.
+    peak_messages, peak_bytes : int
+        The most that has waited at a time.
+    """
+
+    __slots__ = ("closed", "peak_bytes", "peak_messages", "queue_full", "sent")
+
+    def __init__(self) -> None:
+        self.sent = Flow()
+        self.queue_full = 0
+        self.closed = 0
+        self.peak_messages = 0
+        self.peak_bytes = 0
+
+    @property
+    def dropped(self) -> int:
+        """The number of messages that were dropped."""
+        return self.queue_full + self.closed
+
+    def discard(self, packages: Iterable[Package]) -> int:
+        """Note that packages that were taken will not be sent; returns their messages."""
+        lost = [package for package in packages if package.slot != SLOT_LINK]
+        for package in lost:
+            self.sent.take_back(package)
+        messages = sum(package.count for package in lost)
+        self.closed += messages
+        return messages
+
+
+def add_up(stats: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Add plain data of one form up, number by number."""
+    total: dict[str, Any] = {}
+    for each in stats:
+        for key, value in each.items():
+            if isinstance(value, Mapping):
+                total[key] = add_up((total.get(key, {}), value))
+            else:
+                total[key] = total.get(key, 0) + value
+    return total
