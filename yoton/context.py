@@ -49,7 +49,7 @@ from yoton.package import (
 )
 from yoton.queues import Overflow
 from yoton.routing import DROP, Router
-from yoton.traffic import Books, Departures, add_up
+from yoton.traffic import Books, Departures, Flow, add_up
 from yoton.waiting import WaitPoint
 from yoton.workers import EndOfWorker
 
@@ -118,11 +118,31 @@ class Receiver(Protocol):
 
 
 class _Slot(NamedTuple):
-    """A slot that a channel has: its full name, the channel, and the counts of that."""
+    """A slot that a channel has: its full name, the channel, and what goes over the slot.
+
+    Besides, what tells all of the counts of the channel.
+    """
 
     name: str
     receiver: Receiver
-    books: Books
+    flow: Flow
+    stats: Callable[[], dict[str, Any]]
+
+
+class _Ledger:
+    """The connections whose counts are not in the sum of what is over, and that sum."""
+
+    def __init__(self) -> None:
+        self.connections: dict[Connection, None] = {}
+        self.past: dict[str, Any] = Traffic().totals(0)
+
+    def close(self, connection: Connection) -> None:
+        """Add a connection to what is over. It does no harm to repeat that."""
+        if connection in self.connections:
+            past = add_up((self.past, connection.totals()))
+            # No call in between, so no interrupt either.
+            del self.connections[connection]
+            self.past = past
 
 
 class ConnectionCollection(list[Connection]):
@@ -178,7 +198,7 @@ class Context:
         max_data_size: int = DEFAULT_MAX_DATA_SIZE,
         name: str = "",
     ) -> None:
-        self._queue_limit, self._queue_overflow = _checked_queue_params(queue_params)
+        self._queue_params = _checked_queue_params(queue_params)
         self._verbose = verbose
         self._name = name
         self._own_max_data_size = max_data_size
@@ -205,16 +225,15 @@ class Context:
         self._startup_queue = self.new_outbox()
         self._burst = Burst(self.flush_burst)
         # A part of what queues hold: a burst at its end must not push out what it began with.
-        self._burst_count = min(MAX_COUNT, max(1, self._queue_limit // 4))
+        self._burst_count = min(MAX_COUNT, max(1, self.queue_limit // 4))
         self._look_interval = min(LOOK_INTERVAL, self._burst_count)
         # Replaced, never changed: who sends looks at them without the lock.
         self._connections: tuple[Connection, ...] = ()
         self._listeners: tuple[Listener, ...] = ()
         # Those that take nothing more and have not ended: what they hold is on its way.
         self._ending: tuple[Connection, ...] = ()
-        # Those whose counts are not in the sum of what is over, and that sum.
-        self._counted: dict[Connection, None] = {}
-        self._past_totals: dict[str, Any] = Traffic().totals(0)
+        # In one, as CPython takes longer to get an attribute of an object that has 30 or more.
+        self._ledger = _Ledger()
         # For channels: who is in the network.
         self.announcing = Announcing(self._lock, self._id, name)
         # For channels: whether OBJECT is to be sent in msgpack, as all peers read it, and whether
@@ -295,7 +314,7 @@ class Context:
         """
         self.flush_burst()
         with self._lock:
-            connections, past = list(self._counted), self._past_totals
+            connections, past = list(self._ledger.connections), self._ledger.past
             slots = list(self._sending_slots.values())
             startup_queue = self._startup_queue
         return {
@@ -303,7 +322,7 @@ class Context:
             "name": self._name,
             "total": add_up((past, *(connection.totals() for connection in connections))),
             "connections": [connection.stats() for connection in connections],
-            "channels": {slot.name: slot.books.stats() for slot in slots},
+            "channels": {slot.name: slot.stats() for slot in slots},
             "startup_queue": {**startup_queue.stats(), "dropped": startup_queue.dropped},
             "threads": sorted(
                 thread.name for thread in threading.enumerate() if thread.name.startswith("yoton-")
@@ -509,8 +528,7 @@ class Context:
             listener.abandon()
         connections = self._connections + self._ending
         self._connections = self._ending = ()
-        self._counted.clear()
-        self._past_totals = Traffic().totals(0)
+        self._ledger = _Ledger()
         for connection in connections:
             connection.abandon()
         for channel in self._receivers():
@@ -525,12 +543,12 @@ class Context:
     @property
     def queue_limit(self) -> int:
         """The number of messages that a queue holds."""
-        return self._queue_limit
+        return self._queue_params[0]
 
     @property
     def queue_overflow(self) -> Overflow:
         """Which messages are dropped when a queue is full."""
-        return self._queue_overflow
+        return self._queue_params[1]
 
     def register(
         self, channel: Receiver, sends_on: str, receives_on: str, books: Books
@@ -551,8 +569,8 @@ class Context:
         with self._lock:
             _check_free(self._sending_slots, out_number, sends_on)
             _check_free(self._receiving_slots, in_number, receives_on)
-            self._sending_slots[out_number] = _Slot(sends_on, channel, books)
-            self._receiving_slots[in_number] = _Slot(receives_on, channel, books)
+            self._sending_slots[out_number] = _Slot(sends_on, channel, books.sent, books.stats)
+            self._receiving_slots[in_number] = _Slot(receives_on, channel, books.came, books.stats)
         return out_number, in_number
 
     def await_senders(self, slot: int) -> None:
@@ -653,7 +671,9 @@ class Context:
     def _give_out(self, package: Package) -> None:
         slot = self._sending_slots.get(package.slot)
         if slot is not None:
-            slot.books.sent.add(package)
+            _, _, sent, _ = slot
+            sent.messages += package.count
+            sent.bytes += len(package.data)
         declined_by = self._interest.declined_by.get(package.slot, ())
         for connection in self._connections:
             if connection not in declined_by:
@@ -682,7 +702,7 @@ class Context:
 
     def new_outbox(self, departures: Departures | None = None) -> Outbox:
         """Make the queue of what a connection has to send, which counts on there."""
-        return Outbox(self._queue_limit, self._queue_overflow, departures)
+        return Outbox(*self._queue_params, departures)
 
     def connection_opened(self, connection: Connection) -> None:
         """Send packages by this connection from now on, first those that had none."""
@@ -690,7 +710,7 @@ class Context:
         with self._lock:
             for package in self._startup_queue.take_all():
                 connection.enqueue(package)
-            self._counted[connection] = None
+            self._ledger.connections[connection] = None
             self._set_connections((*self._connections, connection))
 
     def connection_made(self, connection: Connection, peer: Identity) -> None:
@@ -764,11 +784,7 @@ class Context:
     def connection_closed(self, connection: Connection) -> None:
         """Take note that nothing goes over a connection any more."""
         with self._lock:
-            if connection in self._counted:
-                totals = add_up((self._past_totals, connection.totals()))
-                # Repeated after an interrupt, it finds it counted no more.
-                del self._counted[connection]
-                self._past_totals = totals
+            self._ledger.close(connection)
 
     def contexts_gone(self, ids: Sequence[int], connection: Connection) -> None:
         """Take note that some contexts can no longer be reached by this connection."""
@@ -912,14 +928,15 @@ class Context:
         slot = self._receiving_slots.get(package.slot)
         if slot is None:
             return False
-        _, receiver, books = slot
+        _, receiver, came, _ = slot
         first_number = self._next_recv_number
         self._next_recv_number += package.count
         numbers = iter(range(first_number, self._next_recv_number))
         self._delivery = (package, receiver, connection, numbers)
         if receiver.deliver(package, numbers):
             self._acting[receiver] = None
-        books.came.add(package)
+        came.messages += package.count
+        came.bytes += len(package.data)
         return True
 
     def _finish_delivery(

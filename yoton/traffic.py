@@ -10,24 +10,34 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from yoton.package import SLOT_LINK, Package
+from yoton.package import Package
 
 
 class Flow:
-    """What went one way."""
+    """Messages that went one way.
 
-    __slots__ = ("bytes", "messages", "packages")
+    Who has to count quickly does it by itself, as a call would take longer than the counting.
+    """
+
+    __slots__ = ("bytes", "messages")
 
     def __init__(self) -> None:
-        self.packages = 0
         self.messages = 0
         self.bytes = 0
 
-    def add(self, package: Package) -> None:
-        """Count a package."""
-        self.packages += 1
-        self.messages += package.count
-        self.bytes += len(package.data)
+    def stats(self) -> dict[str, int]:
+        """Get the counts as plain data."""
+        return {"messages": self.messages, "bytes": self.bytes}
+
+
+class PackageFlow(Flow):
+    """Packages that went one way, and the messages in them."""
+
+    __slots__ = ("packages",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.packages = 0
 
     def add_all(self, packages: Iterable[Package]) -> None:
         """Count several packages."""
@@ -44,7 +54,7 @@ class Flow:
 
     def stats(self) -> dict[str, int]:
         """Get the counts as plain data."""
-        return {"packages": self.packages, "messages": self.messages, "bytes": self.bytes}
+        return {"packages": self.packages, **super().stats()}
 
 
 class Books(NamedTuple):
@@ -71,7 +81,7 @@ class Departures:
 
     Attributes
     ----------
-    sent : Flow
+    sent : PackageFlow
         What was taken to be sent.
     queue_full : int
         Messages that were dropped because the queue was full.
@@ -84,7 +94,7 @@ class Departures:
     __slots__ = ("closed", "peak_bytes", "peak_messages", "queue_full", "sent")
 
     def __init__(self) -> None:
-        self.sent = Flow()
+        self.sent = PackageFlow()
         self.queue_full = 0
         self.closed = 0
         self.peak_messages = 0
@@ -97,10 +107,10 @@ class Departures:
 
     def discard(self, packages: Iterable[Package]) -> int:
         """Note that packages that were taken will not be sent; returns their messages."""
-        lost = [package for package in packages if package.slot != SLOT_LINK]
-        for package in lost:
+        messages = 0
+        for package in packages:
             self.sent.take_back(package)
-        messages = sum(package.count for package in lost)
+            messages += package.count
         self.closed += messages
         return messages
 

@@ -194,7 +194,7 @@ class BaseChannel:
             ``"kind"``: as ``"PubChannel"``; ``"slot_outgoing"`` and ``"slot_incoming"``.
 
             ``"in"`` and ``"out"``: what came and what was sent, also what the channels of the
-            pattern tell each other, each a dict with ``"packages"``, ``"messages"`` and
+            pattern tell each other, each a dict with ``"messages"`` and
             ``"bytes"``, which are those of the encoded messages. ``"pending"``: a dict with
             ``"messages"``, those that wait to be received, and ``"peak_messages"``, the most that
             did. ``"dropped"``: those that came when too many waited (``"queue_full"``) or the

@@ -16,7 +16,14 @@ from yoton.connection.diagnosis import Diagnosis
 from yoton.connection.heartbeat import MIN_SILENCE_TIMEOUT
 from yoton.connection.liveness import Liveness, Signs, judge
 from yoton.connection.outbox import Outbox
-from yoton.connection.protocol import MAX_LOSSES, OTHER_END_CLOSED, Event, Identity, Protocol
+from yoton.connection.protocol import (
+    MAX_LOSSES,
+    OTHER_END_CLOSED,
+    Event,
+    Identity,
+    Protocol,
+    contexts_gone_package,
+)
 from yoton.connection.session import Session
 from yoton.connection.streams import ByteStream
 from yoton.connection.threaded import CLOSE_TIMEOUT, ThreadedLink
@@ -753,6 +760,8 @@ class Connection:
 
     def contexts_gone(self, ids: Sequence[int]) -> None:
         """See `LinkOwner`."""
+        # It comes in the order of the packages, and left the other end as one of them.
+        self._traffic.came.add_all((contexts_gone_package(ids),))
         self._context.contexts_gone(ids, self)
 
     def heard(self, notice: Notice) -> None:

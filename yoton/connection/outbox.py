@@ -7,7 +7,7 @@ import threading
 from collections import deque
 
 from yoton.clock import Deadline
-from yoton.package import SLOT_LINK, Package
+from yoton.package import Package
 from yoton.queues import Overflow
 from yoton.traffic import Departures
 from yoton.waiting import WaitPoint
@@ -152,6 +152,7 @@ class Outbox:
         """
         size = 0
         departures = self.departures
+        sent = departures.sent
         with self._lock:
             if self._changed.parked:
                 self._changed.wake_all()
@@ -165,12 +166,13 @@ class Outbox:
                 if not self.packages:
                     return
                 oldest = self.packages[0]
+                count = oldest.count
                 size += len(oldest.data)
                 target.append(oldest)
-                self._take_out(oldest, oldest.count)
-                # What the link itself says in its turn is no message.
-                if oldest.slot != SLOT_LINK:
-                    departures.sent.add(oldest)
+                self._take_out(oldest, count)
+                sent.packages += 1
+                sent.messages += count
+                sent.bytes += len(oldest.data)
 
     def discard_all(self) -> int:
         """Drop all packages, as they will not be sent; returns how many messages that are."""

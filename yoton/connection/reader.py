@@ -194,7 +194,13 @@ class Reader:
             if self._chunks:
                 self._understand()
             if self._events:
-                if not self._handle_leading(self._events[0]):
+                event = self._events[0]
+                if isinstance(event, PackagesReceived):
+                    if not self._deliver(event.packages):
+                        return False
+                elif isinstance(event, (Ping, Pong)):
+                    self._echo(event)
+                else:
                     return False
                 self._events.popleft()
             elif is_over or not self._read_within(timeout):
@@ -205,15 +211,6 @@ class Reader:
                 timeout = end - self.last_read
                 is_over = timeout <= 0.0
         return bool(is_satisfied())
-
-    def _handle_leading(self, event: Event) -> bool:
-        """Handle an event; False if that has to be done by the receive thread."""
-        if isinstance(event, PackagesReceived):
-            return self._deliver(event.packages)
-        if not isinstance(event, (Ping, Pong)):
-            return False
-        self._echo(event)
-        return True
 
     def _read_within(self, timeout: float) -> bool:
         """Wait for bytes and read them; False if none come in time, or none at all any more."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from yoton.package import Package
-from yoton.traffic import Departures, Flow
+from yoton.traffic import Departures, PackageFlow
 
 
 class RoundTrip:
@@ -57,7 +57,7 @@ class Traffic:
 
     Attributes
     ----------
-    came : Flow
+    came : PackageFlow
         What came. Written by whoever has the turn to read.
     departures : Departures
         What left.
@@ -86,7 +86,7 @@ class Traffic:
     )
 
     def __init__(self) -> None:
-        self.came = Flow()
+        self.came = PackageFlow()
         self.departures = Departures()
         self.too_large = 0
         self.not_encodable = 0
