@@ -744,7 +744,11 @@ class Connection:
         is_done = self._context.deliver_leading(packages, self)
         # Else the receive thread gets the packages once more.
         if is_done:
-            self._traffic.came.add_all(packages)
+            came = self._traffic.came
+            for package in packages:
+                came.packages += 1
+                came.messages += package.count
+                came.bytes += len(package.data)
             if self._session is not None:
                 self._note_received(self._session, packages)
         return is_done
