@@ -45,6 +45,8 @@ from yoton.connection.protocol import (
     Input,
     PackagesReceived,
     PeerClosed,
+    Ping,
+    Pong,
     Protocol,
     Resumed,
     Role,
@@ -54,6 +56,8 @@ from yoton.connection.protocol import (
     encode_gap,
     encode_news,
     encode_notice,
+    encode_ping,
+    encode_pong,
     encode_resume,
 )
 from yoton.directory import MAX_ENTRY_SIZE, Announcement, Endpoint, Entry, News, announcement_of
@@ -864,6 +868,32 @@ def test_a_bundle_comes_by_itself() -> None:
 def test_an_extended_end_can_ask_for_beats() -> None:
     watching, watched = open_protocol(), open_protocol(is_extended=True)
     assert watched.receive_data(watching.send_watch()) == [BeatsWanted()]
+
+
+def test_pings_and_pongs_carry_their_number() -> None:
+    protocol = open_protocol(is_extended=True)
+    assert protocol.receive_data(encode_ping(7) + encode_pong(2**64 - 1)) == [
+        Ping(7),
+        Pong(2**64 - 1),
+    ]
+
+
+@pytest.mark.parametrize("number", [11, 12])
+def test_a_ping_without_a_number_is_ignored_and_more_data_too(number: int) -> None:
+    protocol = open_protocol(is_extended=True)
+    for data, count in [(b"short", 0), (bytes(800), 1)]:
+        package = Package(data, SLOT_LINK, 0, number)
+        assert len(protocol.receive_data(b"".join(encode_package(package)))) == count
+
+
+def test_a_hello_says_whether_pings_are_answered() -> None:
+    protocol = Protocol(Role.BINDER, OWN)
+    peer = Protocol(Role.CONNECTOR, PEER._replace(answers_pings=True))
+    protocol.receive_data(peer.data_to_send())
+    peer.receive_data(protocol.data_to_send())
+    [event] = protocol.receive_data(peer.data_to_send())
+    assert isinstance(event, Connected)
+    assert event.peer.answers_pings
 
 
 # Sessions

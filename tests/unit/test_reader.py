@@ -272,6 +272,17 @@ def test_what_is_no_package_is_left(piece: bytes, kind: type[Event]) -> None:
     desk.check_free()
 
 
+def test_pings_and_pongs_do_not_throw_a_leader_out() -> None:
+    desk = Desk(package(2))
+    desk.reader.put([PackagesReceived([Package(b"data", 8, 2, 1)]), Ping(5), Pong(6)])
+    desk.lead(2)
+    assert desk.delivered == [1, 2]
+    assert desk.echoes == [Ping(5), Pong(6)]
+    assert desk.others == []
+    assert desk.calls_back == 0
+    desk.check_free()
+
+
 def test_contexts_that_are_gone_are_left() -> None:
     desk = Desk(package(2))
     gone = ContextsGone([7])
