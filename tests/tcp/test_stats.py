@@ -25,6 +25,8 @@ from yoton import (
     SubChannel,
 )
 from yoton.connection import heartbeat
+from yoton.connection.protocol import Ping
+from yoton.connection.threaded import MAX_WAITING_NOTICES
 
 QUICKLY = ReconnectPolicy(first_delay=0.001, ceiling=0.02)
 COUNT = 2000
@@ -251,9 +253,12 @@ def test_how_requests_end_is_counted(pair: Pair) -> None:
     assert req.stats()["requests"] == {**expected, "cancelled": 0}
     assert stats_of(rep)["requests"] == {**expected, "refused": 0}
     assert stats_of(rep)["pending"]["peak_messages"] >= 1
-    rep.close()
-    req.add(1, 2).cancel()
-    assert req.stats()["requests"]["cancelled"] == 1
+    nobody = ReqChannel(one, "nobody")
+    nobody.add(1, 2).cancel()
+    lost = nobody.add(1, 2)
+    nobody.close()
+    assert lost.cancelled()
+    assert nobody.stats()["requests"] == {**dict.fromkeys(expected, 0), "cancelled": 2}
 
 
 def stats_of(rep: RepChannel) -> dict[str, Any]:
@@ -283,6 +288,20 @@ def test_the_round_trip_is_known_soon_and_measured_again(
         )
     )
     assert all(end.stats()["seconds_since"]["in"] < PATIENCE for end in ends)
+
+
+def test_who_asks_and_does_not_read_gets_no_more_answers(pair: Pair) -> None:
+    link = only(pair[0])._link
+    assert link is not None
+    with link._writer._turn:
+        # As if the stream was full.
+        for number in range(2 * MAX_WAITING_NOTICES):
+            link._echo(Ping(number))
+        assert link._writer.notice_count == MAX_WAITING_NOTICES
+    link.kick()
+    wait_until(lambda: link._writer.notice_count == 0)
+    link._echo(Ping(1))
+    assert link._writer.notice_count == 0
 
 
 def test_a_round_trip_takes_as_long_as_the_line(

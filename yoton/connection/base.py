@@ -859,6 +859,7 @@ class Connection:
         # Once more, in case that it was closed before the context knew of it.
         self._context.connection_closing(self)
         self._context.connection_ended(self)
+        self._context.connection_closed(self)
         # Only now: after an interrupt before this, another close does it all again.
         with self._lock:
             self._status_changed.wake_all()
@@ -866,7 +867,6 @@ class Connection:
             self._status = Status.CLOSED
         self._diagnose_end(reason)
         if is_first:
-            self._context.connection_closed(self)
             logger.log(self._context.log_level, "%r closed: %s", self, reason)
             self._closed_signal.emit(self, reason)
 
