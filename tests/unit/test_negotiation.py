@@ -998,3 +998,46 @@ class Network(RuleBasedStateMachine):
 
 TestNetwork = Network.TestCase
 TestNetwork.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+# Counts
+
+
+def test_a_requester_counts_where_requests_are_and_how_they_ended() -> None:
+    requester = Requester()
+    done, failed, lost, forgotten = (given(requester) for _ in range(4))
+    requester.finished(done, 1.0)
+    requester.finished(done, 1.0)
+    requester.finished(failed, 1.0, is_failure=True)
+    requester.forget(forgotten)
+    requester.forget(forgotten)
+    requester.cancel(asked(requester))
+    asked(requester)
+    counts = {"wait": 1, "running": 1, "done": 1, "failed": 2, "cancelled": 1}
+    assert requester.stats() == counts
+    assert requester.is_running(lost)
+    requester.contexts_gone([REPLIER])
+    running = given(requester)
+    assert requester.is_running(running)
+    assert requester.stats() == {**counts, "failed": 3}
+    requester.end()
+    ended = {"wait": 0, "running": 0, "done": 1, "failed": 4, "cancelled": 2}
+    assert requester.stats() == ended
+
+
+def test_a_replier_counts_where_requests_are_and_how_they_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(negotiation, "MAX_GIVEN", 4)
+    replier = Replier()
+    for request_id in range(5):
+        replier.receive(1, request_id, b"request")
+    assert replier.peak == 4
+    for is_failure in (False, True):
+        assert replier.take()
+        replier.done(is_failure=is_failure)
+    assert replier.take()
+    counts = {"wait": 1, "running": 1, "done": 1, "failed": 1, "refused": 1}
+    assert replier.stats() == counts
+    replier.end()
+    assert replier.stats() == {**counts, "wait": 0, "refused": 2}
