@@ -170,6 +170,15 @@ def test_what_waits_for_the_first_connection_is_told() -> None:
         assert json.loads(json.dumps(stats)) == stats
 
 
+def test_what_is_held_back_when_a_channel_closes_is_counted() -> None:
+    with Context() as context:
+        pub = PubChannel(context, "news")
+        context._burst.is_on = True
+        pub.send("four")
+        pub.close()
+        assert pub.stats()["out"] == {"messages": 1, "bytes": 4}
+
+
 def test_a_context_has_not_too_many_attributes_to_be_quick() -> None:
     with Context() as context:
         assert len(vars(context)) < MAX_ATTRIBUTES
