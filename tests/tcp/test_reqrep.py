@@ -46,6 +46,7 @@ from yoton.exceptions import (
 )
 from yoton.message_types import OBJECT
 from yoton.package import EVERYONE, Envelope, Package, slot_number
+from yoton.traffic import Books, Flow
 
 
 class Calculator(RepChannel):
@@ -109,7 +110,8 @@ class Peer:
         self._context = context
         self._arrived: list[Package] = []
         self._packages: list[Package] = []
-        self._slot, _ = context.register(self, f"calc.obj.{sends}", f"calc.obj.{receives}")
+        books = Books(Flow(), Flow(), dict)
+        self._slot, _ = context.register(self, f"calc.obj.{sends}", f"calc.obj.{receives}", books)
 
     def deliver(self, package: Package, numbers: Iterator[int]) -> bool:
         self._arrived.append(package)
