@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import dataclasses
 import logging
 import os
 import threading
@@ -118,17 +117,22 @@ class Receiver(Protocol):
         """Be closed in a forked child, whatever other threads were doing at the fork."""
 
 
-@dataclasses.dataclass(slots=True)  # faster to look at than a tuple with names
 class _Slot:
     """A slot that a channel has: its full name, the channel, and what goes over the slot.
 
     Besides, what tells all of the counts of the channel.
     """
 
-    name: str
-    receiver: Receiver
-    flow: Flow
-    stats: Callable[[], dict[str, Any]]
+    # Faster to look at than a tuple with names, and made without the modules of data classes.
+    __slots__ = ("flow", "name", "receiver", "stats")
+
+    def __init__(
+        self, name: str, receiver: Receiver, flow: Flow, stats: Callable[[], dict[str, Any]]
+    ) -> None:
+        self.name = name
+        self.receiver = receiver
+        self.flow = flow
+        self.stats = stats
 
 
 class _Ledger:

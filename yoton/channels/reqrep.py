@@ -32,7 +32,7 @@ from yoton.channels.negotiation import (
 )
 from yoton.channels.replier_status import QUERY, STATUS, ReplierStatus, Work, status_of
 from yoton.channels.runners import EventRunner, Runner, ThreadRunner
-from yoton.clock import FOREVER, Deadline
+from yoton.clock import FOREVER, Deadline, monotonic
 from yoton.context import Context
 from yoton.events.scheduler import scheduler
 from yoton.exceptions import (
@@ -565,7 +565,7 @@ class RepChannel(NegotiatingChannel):
             package, _ = self._arrived.popleft()
             source_id, dest_seq, data = package.source_id, package.dest_seq, package.data
             if dest_seq >= CONTROL_SEQ and data == QUERY:
-                report = self._work.report(scheduler.now(), self._replier.given_count)
+                report = self._work.report(monotonic(), self._replier.given_count)
                 returns.append(Control(report, source_id, dest_seq - CONTROL_SEQ))
                 continue
             if self._is_unexpected(package):
@@ -684,8 +684,8 @@ class RepChannel(NegotiatingChannel):
                 raise
         finally:
             if request is not None:
+                self._work.end(request[:2])
                 with self._lock:
-                    self._work.end(request[:2])
                     self._replier.done(is_failure=is_failure)
                 if self._is_closed:
                     self._leave()
@@ -693,8 +693,8 @@ class RepChannel(NegotiatingChannel):
 
     def _call(self, request: Request) -> Any:
         name, args, kwargs = _parts_of(OBJECT.message_from_bytes(request.data))
-        with self._lock:
-            self._work.begin(request[:2], name, scheduler.now())
+        # Without the lock, as each change of that is one step.
+        self._work.begin(request[:2], name, monotonic())
         method = self._methods.get(name)
         if method is None:
             raise NotImplementedError(f"Method {name[:_MAX_NAME_LENGTH]!r} not implemented.")
