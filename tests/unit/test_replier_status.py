@@ -41,6 +41,7 @@ def test_who_is_at_work_says_at_what_and_for_how_long() -> None:
         None,
         STATUS,
         STATUS + b"\xff",
+        STATUS + b"s",  # a text, which ends too early
         STATUS + OBJECT.message_to_bytes(("add", 1.0)),
         STATUS + OBJECT.message_to_bytes((1, 1.0, 1)),
     ],
