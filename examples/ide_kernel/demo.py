@@ -304,6 +304,11 @@ class Tour:
         _check(told.gaps == 0, f"{told.gaps} messages are missing")
         _check(told.resumptions == told.returns, "the client had to begin anew")
         self._note("lines of a client cut / come back", f"{told.losses} / {told.returns}")
+        stats = connection.stats()
+        came, trip = stats["in"], stats["round_trip"]["smallest"]
+        self._note("  came over them", f"{came['messages']} messages, {came['bytes']} bytes")
+        self._note("  fastest round trip", _milliseconds(trip))
+        _check(stats["reconnections"] == told.returns, "the connection counts otherwise")
 
     def compare_clients(self) -> None:
         """Look whether both clients have seen the same."""
