@@ -8,6 +8,7 @@ from manual_scheduler import ManualScheduler
 from yoton.connection import diagnosis
 from yoton.connection.diagnosis import LOOK_INTERVAL, Diagnosis
 from yoton.connection.liveness import Liveness
+from yoton.events import repeating
 
 
 class Patient:
@@ -26,7 +27,7 @@ class Patient:
 @pytest.fixture
 def scheduler(monkeypatch: pytest.MonkeyPatch) -> ManualScheduler:
     scheduler = ManualScheduler()
-    monkeypatch.setattr(diagnosis, "scheduler", scheduler)
+    monkeypatch.setattr(repeating, "scheduler", scheduler)
     monkeypatch.setattr(diagnosis, "monotonic", scheduler.now)
     return scheduler
 

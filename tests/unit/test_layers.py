@@ -26,7 +26,7 @@ connection.accepting
 
 events.callbacks
 events.scheduler
-events.queue
+events.queue events.repeating
 events.signals
 events.timers
 events

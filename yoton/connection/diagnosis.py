@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 
 from yoton.clock import monotonic
 from yoton.connection.liveness import Liveness
-from yoton.events.scheduler import ScheduledCall, scheduler
+from yoton.events.repeating import RepeatedCall
 
 #: Seconds between two looks: a silence can turn from one kind into another.
 LOOK_INTERVAL = 0.25
@@ -33,7 +34,7 @@ class Diagnosis:
         # Guards what follows.
         self._lock = threading.RLock()
         self._liveness = Liveness.NOT_CONNECTED
-        self._call: ScheduledCall | None = None
+        self._looking: RepeatedCall | None = None
 
     @property
     def liveness(self) -> Liveness:
@@ -42,37 +43,32 @@ class Diagnosis:
 
     def begin(self, silent_for: float) -> None:
         """Look from now on, as the peer has been silent for so many seconds."""
-        self._stop_looking()
-        self._look_at(monotonic() - silent_for, scheduler.now())
+        since = monotonic() - silent_for
+
+        def look() -> float | None:
+            liveness = self._look(monotonic() - since)
+            with self._lock:
+                is_current = self._looking is looking
+            if not is_current:
+                return None
+            self._note(liveness)
+            return LOOK_INTERVAL
+
+        looking = RepeatedCall(look)
+        self._look_with(looking)
+        with contextlib.suppress(RuntimeError):  # an interpreter that is ending allows no thread
+            looking.start()
 
     def end(self, liveness: Liveness) -> None:
         """Look no more, as this is how the peer is."""
-        self._stop_looking()
+        self._look_with(None)
         self._note(liveness)
 
-    def _stop_looking(self) -> None:
+    def _look_with(self, looking: RepeatedCall | None) -> None:
         with self._lock:
-            call, self._call = self._call, None
-        if call is not None:
-            call.cancel()
-
-    def _look_at(self, since: float, due: float) -> None:
-        calls: list[ScheduledCall] = []
-
-        def look() -> None:
-            liveness = self._look(monotonic() - since)
-            with self._lock:
-                is_current = self._call is calls[0]
-            if is_current:
-                self._note(liveness)
-                self._look_at(since, due + LOOK_INTERVAL)
-
-        with self._lock:
-            try:
-                calls.append(scheduler.call_at(due, look))
-            except RuntimeError:  # an interpreter that is ending allows no thread
-                return
-            self._call = calls[0]
+            before, self._looking = self._looking, looking
+        if before is not None:
+            before.stop()
 
     def _note(self, liveness: Liveness) -> None:
         with self._lock:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from yoton.clock import Deadline, monotonic
 from yoton.connection.reconnecting import ReconnectPolicy
-from yoton.events.scheduler import ScheduledCall, scheduler
+from yoton.events.repeating import RepeatedCall
 from yoton.exceptions import ConnectFailed
 from yoton.waiting import WaitPoint
 
@@ -20,7 +20,6 @@ logger = logging.getLogger(__name__)
 #: Seconds for which a session is kept without a line: a cable that is out, a laptop that sleeps
 #: for a moment. What waits for the peer takes memory meanwhile.
 SESSION_LIFETIME = 60.0
-
 
 #: Seconds between two looks whether the process of a peer without a line has ended: it takes a
 #: moment from the end of its line to its own.
@@ -120,16 +119,19 @@ class Expectation:
         self._lifetime = lifetime
         self._give_up = give_up
         self._is_in_vain = is_in_vain
-        # Guards the call, and the time until which to wait.
-        self._lock = threading.RLock()
-        self._call: ScheduledCall | None = None
+        # Replaced by the thread that has lost a line.
+        self._looking = RepeatedCall(self._look)
         self._end = 0.0
 
     def line_lost(self) -> None:
         """Begin to wait."""
         self.stop()
         self._end = monotonic() + self._lifetime
-        self._look()
+        self._looking = RepeatedCall(self._look)
+        try:
+            self._looking.start()
+        except RuntimeError:  # an interpreter that is ending allows no thread
+            self._give_up()
 
     def line_found(self) -> None:
         """Wait no more."""
@@ -137,23 +139,14 @@ class Expectation:
 
     def stop(self) -> None:
         """Wait no more."""
-        with self._lock:
-            call, self._call = self._call, None
-        if call is not None:
-            call.cancel()
+        self._looking.stop()
 
-    def _look(self) -> None:
-        now = monotonic()
-        if now >= self._end or self._is_in_vain():
+    def _look(self) -> float | None:
+        remaining = self._end - monotonic()
+        if remaining <= 0.0 or self._is_in_vain():
             self._give_up()
-            return
-        try:
-            call = scheduler.call_at(min(now + _LOOK_INTERVAL, self._end), self._look)
-        except RuntimeError:  # an interpreter that is ending allows no thread
-            self._give_up()
-            return
-        with self._lock:
-            self._call = call
+            return None
+        return min(_LOOK_INTERVAL, remaining)
 
 
 class ProcessWatch:
