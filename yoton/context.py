@@ -27,23 +27,27 @@ from yoton.connection.framing import DEFAULT_MAX_DATA_SIZE
 from yoton.connection.joining import connection_class
 from yoton.connection.listener import DEFAULT_MAX_CONNECTIONS, Listener
 from yoton.connection.outbox import Outbox
-from yoton.connection.protocol import OTHER_END_CLOSED, Identity, contexts_gone_package
+from yoton.connection.protocol import (
+    OTHER_END_CLOSED,
+    Identity,
+    contexts_gone_package,
+    gap_package,
+)
 from yoton.connection.reconnecting import ReconnectPolicy
 from yoton.connection.returning import SESSION_LIFETIME
 from yoton.connection.traffic import Traffic
 from yoton.directory import Announcement
 from yoton.events.scheduler import scheduler
 from yoton.exceptions import ArgumentError, FlushTimeout, PackageTooLarge, SlotError
+from yoton.gaps import Gap
 from yoton.interest import Interest, Notice, Tell
 from yoton.message_types import MSGPACK_AVAILABLE
 from yoton.numbering import Numbering
 from yoton.package import (
-    BEGINNING,
     EVERYONE,
     SLOT_CONTEXT,
     UID,
     Envelope,
-    Gap,
     Package,
     slot_number,
 )
@@ -753,10 +757,8 @@ class Context:
     def gap_found(self, gap: Gap, connection: Connection) -> None:
         """Tell channels here, and contexts behind other connections, what they will not get."""
         passed_on = [loss for loss in gap.losses if loss.dest_id != self._id]
-        for other in self._connections:
-            if other is not connection and other.peer is not None and other.peer.is_extended:
-                other.tell_gap(Gap(BEGINNING, passed_on))
-                other.kick()
+        if passed_on:
+            self._tell_others(gap_package(passed_on), connection)
         for number, dest_id, messages in gap.losses:
             slot = self._receiving_slots.get(number)
             if slot is not None and dest_id in (EVERYONE, self._id):
@@ -1032,13 +1034,21 @@ class Context:
     def _tell_who_is_gone(self, gone: set[int], connection: Connection) -> None:
         if not gone:
             return
-        package = contexts_gone_package(gone)
-        for other in self._connections:
-            if other is not connection and other.peer is not None and other.peer.is_extended:
-                other.enqueue(package)
-                other.kick()
+        self._tell_others(contexts_gone_package(gone), connection)
         for receiver in self._receivers():
             receiver.contexts_gone(gone)
+
+    def _tell_others(self, package: Package, connection: Connection) -> None:
+        """Send a package of the link to all extended peers but one."""
+        with self._lock:
+            told = [
+                other
+                for other in self._connections
+                if other is not connection and other.peer is not None and other.peer.is_extended
+            ]
+            for other in told:
+                other.enqueue(package)
+        _kick_all(told)
 
     def _receivers(self) -> list[Receiver]:
         with self._lock:

@@ -111,44 +111,6 @@ class Envelope(NamedTuple):
     is_msgpack: bool = False
 
 
-class Loss(NamedTuple):
-    """Messages that will not arrive.
-
-    Parameters
-    ----------
-    slot : int
-        Number of their slot.
-    dest_id : int
-        The context that they were for, or `EVERYONE`.
-    messages : int
-        How many they are.
-    """
-
-    slot: int
-    dest_id: int
-    messages: int
-
-
-class Gap(NamedTuple):
-    """What is missing in what one end of a connection gets.
-
-    Parameters
-    ----------
-    place : tuple of int
-        The last package that is missing; `BEGINNING` if it was lost elsewhere.
-    losses : sequence of Loss
-        What was in it, and in those before it.
-    """
-
-    place: Place
-    losses: Sequence[Loss]
-
-    @property
-    def messages(self) -> int:
-        """The number of messages."""
-        return sum(loss.messages for loss in self.losses)
-
-
 class Package:
     """One message on its way: data and where it goes.
 

@@ -13,6 +13,7 @@ from support import PATIENCE, wait_until
 from yoton import (
     OBJECT,
     ConnectFailed,
+    Connection,
     Context,
     PubChannel,
     ReconnectPolicy,
@@ -20,8 +21,8 @@ from yoton import (
     process_events,
 )
 from yoton.connection import listener as listener_room
-from yoton.connection.protocol import MAX_LOSSES
-from yoton.package import BEGINNING, EVERYONE, Gap, Loss
+from yoton.gaps import MAX_LOSSES, Gap, Loss
+from yoton.package import EVERYONE
 
 QUICKLY = ReconnectPolicy(first_delay=0.001, ceiling=0.02)
 
@@ -238,17 +239,51 @@ def test_nobody_waits_for_a_peer_that_a_closed_listener_lets_in_no_more(make_lin
 
 def test_a_gap_elsewhere_is_told_though_the_line_is_lost_just_then(make_line):
     line = make_line()
-    told = []
-    line.connection.gap.bind(lambda _, count: told.append(count))
+    told = gaps_of(line.connection)
     line.cut_for_long()
-    most = 2**64 - 1
-    for slot, messages in [(8, 5), (8, 2), (9, most), (9, most)]:
-        line.accepted.tell_gap(Gap(BEGINNING, [Loss(slot, EVERYONE, messages)]))
-    for slot in range(3 * MAX_LOSSES):
-        line.accepted.tell_gap(Gap(BEGINNING, [Loss(slot + 10, EVERYONE, 1)]))
+    pass_on(line, Loss(8, EVERYONE, 5), Loss(8, EVERYONE, 2), Loss(9, EVERYONE, 2**64))
+    pass_on(line, *(Loss(slot + 10, EVERYONE, 1) for slot in range(3 * MAX_LOSSES)))
     line.proxy.let_through()
-    wait_until(lambda: process_events() or told)
-    assert told == [7 + most + 3 * MAX_LOSSES]
+    wait_until(lambda: process_events() or len(told) == 2)
+    assert told == [7 + 2**64 - 1, 3 * MAX_LOSSES]
+
+
+def test_a_gap_elsewhere_is_told_though_the_line_is_cut_while_it_is_on_it(make_line):
+    line = make_line()
+    told = gaps_of(line.connection)
+    line.proxy.stall()
+    pass_on(line, Loss(8, EVERYONE, 5))
+    line.accepted.flush()
+    line.proxy.cut()
+    line.proxy.go_on()
+    pass_on(line, Loss(8, EVERYONE, 2))
+    wait_until(lambda: process_events() or len(told) == 2)
+    assert told == [5, 2]
+
+
+def test_a_gap_elsewhere_is_not_told_again_by_another_line(make_line):
+    line = make_line()
+    told = gaps_of(line.connection)
+    for messages in range(1, 6):
+        pass_on(line, Loss(8, EVERYONE, messages))
+        wait_until(lambda messages=messages: process_events() or messages in told)
+        line.cut_for_long()
+        line.proxy.let_through()
+        wait_until(lambda: line.connection.is_connected and line.accepted.is_connected)
+    assert told == [1, 2, 3, 4, 5]
+    assert line.connection.stats()["gaps"] == 15
+    assert line.connection.stats()["in"] == line.accepted.stats()["out"]
+
+
+def gaps_of(connection):
+    told = []
+    connection.gap.bind(lambda _, count: told.append(count))
+    return told
+
+
+def pass_on(line, *losses):
+    """Have the server hear of losses by a connection of its own."""
+    line.server.gap_found(Gap((1, 1), losses), Connection(line.server))
 
 
 def test_what_was_dropped_stays_counted_over_all_lines(make_context):

@@ -218,6 +218,24 @@ def test_a_package_over_the_limit_of_the_peer_is_left_out(harness: Harness, capl
     assert "too large for this peer, not sent" in caplog.text
 
 
+def test_what_the_link_has_to_tell_is_never_too_large(harness: Harness) -> None:
+    own, other = harness.pair(others_max_data_size=10)
+    own.outbox.put(contexts_gone_package([77, 78]))
+    own.link.kick()
+    wait_until(lambda: other.owner.gone)
+    assert other.owner.gone == [77, 78]
+
+
+def test_a_plain_peer_hears_nothing_of_what_only_extended_ones_know(harness: Harness) -> None:
+    own, peer = harness.with_plain_peer()
+    own.outbox.put(contexts_gone_package([77, 78]))
+    own.put(b"last")
+    own.link.kick()
+    own.link.close("enough")
+    peer.read_to_end()
+    assert peer.messages() == [b"last"]
+
+
 def test_objects_in_msgpack_are_written_as_a_plain_peer_reads_them(harness: Harness) -> None:
     own, peer = harness.with_plain_peer()
     own.put(OBJECT.message_to_msgpack({"a": (1, 2)}), is_msgpack=True)

@@ -14,6 +14,7 @@ import yoton
 FLOORS = """
 _version clock exceptions hashing connection.busy
 waiting package address misfit arrays request_line
+gaps
 queues routing interest numbering tagged packed client_loop workers traffic
 message_types clientserver directory
 
@@ -60,6 +61,7 @@ PURE = {
     "interest",
     "numbering",
     "directory",
+    "gaps",
     "traffic",
     "connection.framing",
     "connection.handshake",

@@ -31,7 +31,6 @@ from yoton.connection.protocol import (
     BEFORE_OPEN,
     MAX_GONE_SIZE,
     MAX_HELLO_SIZE,
-    MAX_LOSSES,
     MAX_TOKEN_LENGTH,
     OTHER_END_DROPPED,
     TRANSITIONS,
@@ -59,13 +58,15 @@ from yoton.connection.protocol import (
     encode_ping,
     encode_pong,
     encode_resume,
+    gap_package,
 )
 from yoton.directory import MAX_ENTRY_SIZE, Announcement, Endpoint, Entry, News, announcement_of
 from yoton.directory import Peer as PeerContext
 from yoton.exceptions import LocalUsageError, RemoteProtocolError
+from yoton.gaps import MAX_LOSSES, Gap, Loss
 from yoton.interest import Confirm, Decline, Notice, Want
 from yoton.message_types import OBJECT
-from yoton.package import EVERYONE, SLOT_LINK, Bundle, Gap, Loss, Package
+from yoton.package import EVERYONE, SLOT_LINK, Bundle, Package
 
 OWN = Identity(0x0123456789ABCDEF, 4711, name="tested", max_data_size=10**6)
 OWN_LINE = b"YOTON!0123456789abcdef.+4711\r\n"
@@ -977,10 +978,24 @@ def test_a_gap_in_many_slots_is_told_in_one_package_that_any_peer_takes() -> Non
     losses = [Loss(slot, EVERYONE, 2) for slot in range(8, MAX_LOSSES + 18)]
     protocol = Protocol(Role.CONNECTOR, OWN._replace(max_data_size=1))
     protocol.receive_data(PEER_LINE + hello())
-    [gap] = protocol.receive_data(encode_gap(Gap((1, 2), losses)))
-    assert gap == Gap((1, 2), [*losses[:MAX_LOSSES], Loss(0, EVERYONE, 20)])
+    [gap] = protocol.receive_data(b"".join(encode_package(gap_package(losses))))
     assert isinstance(gap, Gap)
+    assert gap.losses == [*losses[:MAX_LOSSES], Loss(0, EVERYONE, 20)]
     assert gap.messages == 2 * len(losses)
+
+
+@receiving
+def test_what_was_lost_elsewhere_is_told_with_the_place_of_its_package(
+    receive: Callable[[Protocol, bytes], list[Event]],
+) -> None:
+    losses = [Loss(8, EVERYONE, 2), Loss(9, 5, 2**64), Loss(8, EVERYONE, 1)]
+    package = gap_package(losses)
+    data = b"".join(encode_package(package))
+    [gap] = receive(open_protocol(is_extended=True), data)
+    place = package.source_id, package.source_seq
+    told = [Loss(8, EVERYONE, 3), Loss(9, 5, 2**64 - 1)]
+    assert gap == Gap(place, told, is_passed_on=True)
+    assert place[0] != gap_package(losses).source_id
 
 
 @pytest.mark.parametrize("kind", [9, 10])

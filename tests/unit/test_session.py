@@ -16,7 +16,8 @@ from yoton.connection.session import (
     DEFAULT_KEPT_SIZE,
     Session,
 )
-from yoton.package import BEGINNING, EVERYONE, SLOT_LINK, Bundle, Gap, Loss, Package
+from yoton.gaps import Gap, GapPackage, Loss
+from yoton.package import BEGINNING, EVERYONE, SLOT_LINK, Bundle, Package
 from yoton.routing import DROP, Router
 
 SLOT = 8
@@ -188,8 +189,52 @@ def test_a_gap_is_told_again_until_it_is_known() -> None:
     peer = Session()
     peer.note_gap(gap)
     assert session.resume(peer.received) == ([], NO_GAP)
-    peer.note_gap(Gap(BEGINNING, [Loss(SLOT, EVERYONE, 1)]))  # lost elsewhere
+    peer.note_gap(NO_GAP)
     assert peer.received == (1, 2)
+
+
+def elsewhere(*losses: Loss) -> GapPackage:
+    return GapPackage(b"losses", 10, losses)
+
+
+def heard_of(gap: GapPackage) -> Gap:
+    return Gap((gap.source_id, gap.source_seq), gap.losses, is_passed_on=True)
+
+
+def test_a_gap_that_is_passed_on_has_its_place_among_the_packages() -> None:
+    first, second = (elsewhere(Loss(SLOT, EVERYONE, messages)) for messages in (2, 3))
+    session = session_with(package(1), first, package(2), second)
+    peer = Session()
+    peer.note_received([package(1)])
+    assert session.resume(peer.received)[0] == [first, package(2), second]
+    session = session_with(package(1), first, package(2), second)
+    peer.note_gap(heard_of(first))
+    assert session.resume(peer.received)[0] == [package(2), second]
+    session = session_with(package(1), first, package(2), second)
+    peer.note_gap(heard_of(second))
+    assert session.resume(peer.received) == ([], NO_GAP)
+
+
+def test_a_gap_that_is_passed_on_and_not_kept_is_in_the_next_one() -> None:
+    news = elsewhere(Loss(SLOT, EVERYONE, 2), Loss(9, 5, 3))
+    session = session_with(package(1), news, news, package(2), kept_size=1)
+    losses = [Loss(SLOT, EVERYONE, 3), Loss(9, 5, 3)]
+    place = news.source_id, news.source_seq
+    assert session.resume(BEGINNING) == ([package(2)], Gap(place, losses))
+    session.acknowledged((1, 1))
+    assert session.resume((1, 1)) == ([], Gap(place, [Loss(SLOT, EVERYONE, 2), Loss(9, 5, 3)]))
+    assert session.resume(place) == ([], NO_GAP)
+
+
+def test_losses_that_are_passed_on_take_no_more_memory_than_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session_module, "MAX_REMEMBERED", 3)
+    news = elsewhere(*(Loss(slot, EVERYONE, 1) for slot in range(10)))
+    session = session_with(news, package(1), kept_size=1)
+    assert len(session._remembered) == 3
+    _, gap = session.resume(BEGINNING)
+    assert gap.messages == 10
 
 
 def test_what_came_all_the_same_is_not_missing() -> None:

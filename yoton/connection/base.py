@@ -17,12 +17,12 @@ from yoton.connection.heartbeat import MIN_SILENCE_TIMEOUT
 from yoton.connection.liveness import Liveness, Signs, judge
 from yoton.connection.outbox import Outbox
 from yoton.connection.protocol import (
-    MAX_LOSSES,
     OTHER_END_CLOSED,
     Event,
     Identity,
     Protocol,
     contexts_gone_package,
+    gap_package,
 )
 from yoton.connection.session import Session
 from yoton.connection.streams import ByteStream
@@ -31,8 +31,9 @@ from yoton.connection.traffic import Traffic
 from yoton.directory import Announcement, News
 from yoton.events import Signal
 from yoton.exceptions import ArgumentError, ConnectionClosed, FlushTimeout
+from yoton.gaps import Gap
 from yoton.interest import Notice
-from yoton.package import BEGINNING, EVERYONE, Gap, Loss, Package, Place
+from yoton.package import BEGINNING, Package, Place
 from yoton.traffic import Departures
 from yoton.waiting import WaitPoint
 
@@ -166,9 +167,6 @@ class Connection:
         self._is_end_wanted = False
         # Whether it is to come back by itself, whatever the peer does.
         self._comes_back = False
-        # What was lost elsewhere, by slot and destination, of which the peer is to hear once there
-        # is a line.
-        self._untold_losses: dict[tuple[int, int], int] = {}
         # Why it is to be closed, as soon as somebody has asked for it.
         self._close_reason: str | None = None
         self._peer: Identity | None = None
@@ -531,17 +529,6 @@ class Connection:
         if link is not None:
             link.tell(notice)
 
-    def tell_gap(self, gap: Gap) -> None:
-        """Tell the peer what it will not get, as soon as there is a line; `kick` follows."""
-        if not gap.losses:
-            return
-        with self._lock:
-            link = self._link
-            if link is None and self._status is Status.RECONNECTING:
-                self._note_untold(gap)
-        if link is not None:
-            link.tell_gap(gap)
-
     def tell_news(self, news: News) -> None:
         """Tell the peer of contexts; never blocks, `kick` follows."""
         link = self._link
@@ -660,9 +647,8 @@ class Connection:
         link = self._new_link(stream, protocol, greeting, packages)
         if self._take_link(link, stream, (Status.RECONNECTING,)) is None:
             return False
-        if link.peer.is_extended:
-            self.tell_gap(gap)
-            self.tell_gap(self._take_untold())
+        if gap.losses and link.peer.is_extended:
+            link.tell_gap(gap)
         self._traffic.reconnections += 1
         self._context.connection_resumed(self, link.peer)
         # Before this line can be lost in its turn.
@@ -679,19 +665,6 @@ class Connection:
         if self._session is None:
             return [], Gap(BEGINNING, [])
         return ([], self._session.restart()) if place is None else self._session.resume(place)
-
-    def _note_untold(self, gap: Gap) -> None:
-        losses = self._untold_losses
-        for slot, dest_id, messages in gap.losses:
-            # What a peer says takes no more memory than can be told.
-            is_apart = (slot, dest_id) in losses or len(losses) < MAX_LOSSES
-            key = (slot, dest_id) if is_apart else (0, EVERYONE)
-            losses[key] = losses.get(key, 0) + messages
-
-    def _take_untold(self) -> Gap:
-        with self._lock:
-            losses, self._untold_losses = self._untold_losses, {}
-        return Gap(BEGINNING, [Loss(*key, messages) for key, messages in losses.items()])
 
     def _new_link(
         self,
@@ -774,6 +747,9 @@ class Connection:
 
     def gap_found(self, gap: Gap) -> None:
         """See `LinkOwner`."""
+        if gap.is_passed_on:
+            # It left the other end as a package.
+            self._traffic.came.add_all((gap_package(gap.losses),))
         self._traffic.gaps += gap.messages
         self._gap_signal.emit(self, gap.messages)
         self._context.gap_found(gap, self)

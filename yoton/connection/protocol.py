@@ -15,9 +15,10 @@ from yoton.connection import framing, handshake
 from yoton.connection.framing import DEFAULT_MAX_DATA_SIZE, FrameDecoder
 from yoton.directory import Announcement, News, read_announcement
 from yoton.exceptions import CodecError, LocalUsageError, RemoteProtocolError
+from yoton.gaps import Gap, GapPackage, Loss, Losses
 from yoton.interest import Confirm, Decline, Notice, Want
 from yoton.message_types import MSGPACK_AVAILABLE, OBJECT
-from yoton.package import BEGINNING, EVERYONE, SLOT_LINK, Gap, Loss, Package, Place
+from yoton.package import BEGINNING, SLOT_LINK, Package, Place
 
 T = TypeVar("T")
 
@@ -55,10 +56,6 @@ MAX_HELLO_SIZE = 65536
 
 #: Characters of the token of a session; those of this package have 32.
 MAX_TOKEN_LENGTH = 64
-
-#: Slots and destinations for which the losses of a gap are told apart. All goes into one package,
-#: as large as a hello at most: what was told of by halves could not be told again.
-MAX_LOSSES = 2000
 
 #: Size of the numbers in lists of contexts, of slots and the like.
 _NUMBER_SIZE = 8
@@ -587,14 +584,21 @@ def encode_pong(number: int) -> bytes:
 
 
 def encode_gap(gap: Gap) -> bytes:
-    """Get the bytes that tell an extended peer what will not come."""
-    losses = list(gap.losses[:MAX_LOSSES])
-    if len(gap.losses) > MAX_LOSSES:
-        rest = sum(loss.messages for loss in gap.losses[MAX_LOSSES:])
-        losses.append(Loss(0, EVERYONE, rest))  # of no slot
+    """Get the bytes that tell an extended peer what will not come, as the first of all."""
+    package = Package(_encode_losses(gap.place, gap.losses), SLOT_LINK, 0, _LINK_GAP)
+    return b"".join(framing.encode_package(package))
+
+
+def gap_package(losses: Iterable[Loss]) -> Package:
+    """Make the package that tells an extended peer what was lost elsewhere."""
+    told = list(Losses(losses))
+    return GapPackage(_encode_losses(BEGINNING, told), _LINK_GAP, told)
+
+
+def _encode_losses(place: Place, losses: Iterable[Loss]) -> bytes:
     # Peers may say what they like, and it may add up to more than a field holds.
-    losses = [loss._replace(messages=min(loss.messages, _MAX_NUMBER)) for loss in losses]
-    return _encode_link_package(_LINK_GAP, itertools.chain(gap.place, *losses))
+    told = (loss._replace(messages=min(loss.messages, _MAX_NUMBER)) for loss in losses)
+    return _encode_numbers(itertools.chain(place, *told))
 
 
 def _encode_link_package(kind: int, numbers: Iterable[int]) -> bytes:
@@ -641,7 +645,10 @@ def _decode_progress(package: Package) -> list[Event]:
     if package.source_seq == _LINK_ACKNOWLEDGE:
         return [Acknowledged(place)]
     triples = zip(numbers[2::3], numbers[3::3], numbers[4::3], strict=False)
-    return [Gap(place, [Loss(*triple) for triple in triples])]
+    losses = [Loss(*triple) for triple in triples]
+    if package.source_id:
+        return [Gap((package.source_id, package.source_seq), losses, is_passed_on=True)]
+    return [Gap(place, losses)]
 
 
 def _decode_echo(package: Package) -> list[Event]:

@@ -15,7 +15,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from yoton.package import BEGINNING, SLOT_LINK, Gap, Loss, Package, Place
+from yoton.gaps import Gap, GapPackage, Loss, Losses
+from yoton.package import BEGINNING, SLOT_LINK, Package, Place
 
 #: Bytes of packages that a sender keeps, unless it says otherwise: more than the buffers of two
 #: ends of TCP hold (some 6 MiB on Linux), so that nothing on its way is beyond that.
@@ -24,7 +25,7 @@ DEFAULT_KEPT_SIZE = 2**24
 #: Bytes that a package counts besides its data: a burst of tiny ones takes memory as well.
 _PACKAGE_OVERHEAD = 256
 
-#: Packages without their data that are remembered to count them, should they be missing.
+#: Losses that are remembered, each with the place of its package, should that be missing.
 MAX_REMEMBERED = 2**17
 
 #: Packages of the link itself that are kept in any case: they tell which contexts are gone, and
@@ -67,8 +68,8 @@ class Session:
         self._kept: deque[_Kept] = deque()
         # Those that were kept before, and had to go before the peer said that it has them.
         self._remembered: deque[_Remembered] = deque()
-        # The messages of those that were remembered before, by slot and destination.
-        self._forgotten: dict[tuple[int, int], int] = {}
+        # The messages of those that were remembered before.
+        self._forgotten = Losses()
         # What the link itself has to tell, and had to go as well.
         self._news: deque[Package] = deque(maxlen=MAX_NEWS)
         self._received = BEGINNING
@@ -167,24 +168,26 @@ class Session:
 
     def _gap(self) -> Gap:
         place = self._remembered[-1].place if self._remembered else BEGINNING
-        return Gap(place, self._losses())
-
-    def _losses(self) -> list[Loss]:
-        totals = dict(self._forgotten)
+        losses = Losses(self._forgotten)
         for each in self._remembered:
-            _add(each.loss, totals)
-        return [Loss(*key, messages) for key, messages in totals.items()]
+            losses.add(each.loss)
+        return Gap(place, list(losses))
 
     def _remember(self, package: Package) -> None:
-        if package.slot == SLOT_LINK:
+        if isinstance(package, GapPackage):
+            losses = package.losses
+        elif package.slot == SLOT_LINK:
             self._news.append(package)
             return
-        latest = _Remembered(_place(package), Loss(package.slot, package.dest_id, package.count))
-        if self._remembered and self._remembered[-1] == latest:
+        else:
+            losses = [Loss(package.slot, package.dest_id, package.count)]
+        place = _place(package)
+        if self._remembered and self._remembered[-1].place == place:
             return  # it was kept twice
-        if len(self._remembered) >= MAX_REMEMBERED:
-            _add(self._remembered.popleft().loss, self._forgotten)
-        self._remembered.append(latest)
+        for loss in losses:
+            if len(self._remembered) >= MAX_REMEMBERED:
+                self._forgotten.add(self._remembered.popleft().loss)
+            self._remembered.append(_Remembered(place, loss))
 
     # Receiving
 
@@ -220,8 +223,3 @@ def _count_through(place: Place, places: Iterable[Place]) -> int:
         elif count:
             break
     return count
-
-
-def _add(loss: Loss, totals: dict[tuple[int, int], int]) -> None:
-    key = loss.slot, loss.dest_id
-    totals[key] = totals.get(key, 0) + loss.messages

@@ -58,9 +58,10 @@ from yoton.connection.traffic import Traffic
 from yoton.connection.writer import Writer
 from yoton.directory import Announcement, News
 from yoton.exceptions import CodecError, ConnectFailed
+from yoton.gaps import Gap
 from yoton.interest import Confirm, Decline, Notice, Want
 from yoton.message_types import msgpack_to_tagged
-from yoton.package import Bundle, Gap, Package, Place
+from yoton.package import SLOT_LINK, Bundle, Package, Place
 from yoton.waiting import WaitPoint
 
 logger = logging.getLogger(__name__)
@@ -380,6 +381,9 @@ class ThreadedLink:
     def _encode(self, package: Package) -> Sequence[bytes]:
         if isinstance(package, Bundle):
             return self._encode_bundle(package)
+        if package.slot == SLOT_LINK:
+            # Every extended peer takes it, whatever its size, and no other one understands it.
+            return encode_package(package) if self.peer.is_extended else ()
         if len(package.data) > self.peer.max_data_size:
             logger.error("%s: %r is too large for this peer, not sent", self._name, package)
             self._traffic.refuse_large(package)
