@@ -157,7 +157,9 @@ def test_what_is_sent_without_a_line_waits(proxied):
     assert [there.recv(PATIENCE) for _ in range(200)] == [str(n) for n in range(200)]
     assert back.recv(PATIENCE) == "from the server"
     wait_until(lambda: log.of("reconnected") == [True])
-    assert log.of("reconnecting") == ["Other end dropped the connection."]
+    [reason] = log.of("reconnecting")
+    # By which of them depends on whether something was on its way.
+    assert reason == "Other end dropped the connection." or reason.startswith("Socket error: ")
 
 
 def test_both_ends_keep_their_connection(proxied):

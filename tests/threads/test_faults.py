@@ -265,7 +265,7 @@ def test_who_waits_at_a_stalled_line_goes_on_when_it_resumes(
     write(peer, b"there")
     stream.stall()
     with waiting(lambda timeout: wait(stream, timeout), stream) as results:
-        time.sleep(0.02)
+        wait_until(lambda: stream._changed.parked)
         assert results == []
         stream.resume()
     assert results == [True]

@@ -42,11 +42,11 @@ logger = logging.getLogger(__name__)
 #: Seconds that a close waits: what the link takes at most, and a little for its threads.
 END_TIMEOUT = CLOSE_TIMEOUT + 0.5
 
-CLOSED_ON_COMMAND = "Closed on command."
-CLOSED_ON_PROBLEM = "Closed because of a problem."
 #: Seconds after a line was lost in which to see whether the process of the peer has ended as well.
 AUTOPSY_TIME = 1.0
 
+CLOSED_ON_COMMAND = "Closed on command."
+CLOSED_ON_PROBLEM = "Closed because of a problem."
 CONSIDERED_DEAD = "Silent for too long, considered dead."
 
 
@@ -717,6 +717,7 @@ class Connection:
         is_done = self._context.deliver_leading(packages, self)
         # Else the receive thread gets the packages once more.
         if is_done:
+            # As `PackageFlow.add_all`, without the call: this is what a round trip waits for.
             came = self._traffic.came
             for package in packages:
                 came.packages += 1

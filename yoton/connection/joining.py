@@ -137,9 +137,9 @@ class StreamConnection(Connection):
         self._session = session
         self._returning = Expectation(
             lifetime,
+            lambda: self.is_reconnecting,
+            lambda: is_in_vain() or self._has_peer_ended(),
             lambda: self.give_up(NOT_BACK),
-            # Also when it is back: the wait may have begun only then.
-            lambda: not self.is_reconnecting or is_in_vain() or self._has_peer_ended(),
         )
 
     @property
@@ -183,9 +183,7 @@ class StreamConnection(Connection):
         self, stream: ByteStream, protocol: Protocol, greeting: Sequence[Event], place: Place | None
     ) -> bool:
         """See `Connection.resume`."""
-        assert self._returning is not None  # or nobody would resume it
         self._watch_process(stream, greeting)
-        self._returning.line_found()
         return super().resume(stream, protocol, greeting, place)
 
     def _watch_process(self, stream: ByteStream, greeting: Sequence[Event]) -> None:

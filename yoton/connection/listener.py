@@ -17,7 +17,7 @@ from yoton.connection.streams import ByteStream
 from yoton.connection.threaded import peer_in, write_out
 from yoton.events import Signal
 from yoton.exceptions import ArgumentError
-from yoton.package import Place
+from yoton.package import BEGINNING, Place
 from yoton.waiting import WaitPoint
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,6 @@ logger = logging.getLogger(__name__)
 #: Connections that a listener has at a time, unless the user says otherwise. Each has two
 #: threads and an open file, of which a process may have 1024 on many systems.
 DEFAULT_MAX_CONNECTIONS = 400
-
 
 #: Seconds that a close waits for connections that are just being made, which takes no time: only
 #: for its own thread, in a finalizer there, it would wait in vain.
@@ -176,16 +175,15 @@ class Listener:
 
     def _settle(self, stream: ByteStream, protocol: Protocol, greeting: Sequence[Event]) -> bool:
         peer = peer_in(greeting)
-        session = Session(peer.session) if peer.session else None
         known = next((c for c in self._living() if c.has_session_with(peer)), None)
         try:
             if known is not None:
                 return self._let_back_in(known, stream, protocol, greeting)
-            if session is not None and self._has_room():
-                _answer(stream, is_known=False, received=session.received)
+            if peer.session and self._has_room():
+                _answer(stream, is_known=False, received=BEGINNING)
         except OSError:
             return False
-        return self._let_in_anew(session, stream, protocol, greeting)
+        return self._let_in_anew(stream, protocol, greeting)
 
     def _let_back_in(
         self,
@@ -201,19 +199,16 @@ class Listener:
         return connection.resume(stream, protocol, greeting, peer_in(greeting).received)
 
     def _let_in_anew(
-        self,
-        session: Session | None,
-        stream: ByteStream,
-        protocol: Protocol,
-        greeting: Sequence[Event],
+        self, stream: ByteStream, protocol: Protocol, greeting: Sequence[Event]
     ) -> bool:
         with self._lock:
             if self._is_closed or not self._has_room():
                 return False
             self._coming += 1
         connection = self._connection_class(self._context, self._name)
-        if session is not None:
-            connection.expect_back(session, self._session_lifetime, lambda: self._is_closed)
+        token = peer_in(greeting).session
+        if token:
+            connection.expect_back(Session(token), self._session_lifetime, lambda: self._is_closed)
         try:
             connection.run(stream, protocol, greeting)
         finally:

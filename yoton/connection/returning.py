@@ -70,9 +70,6 @@ class Reconnector:
         except RuntimeError as error:  # an interpreter that is ending allows no thread
             self._give_up(f"Could not reconnect: {error}")
 
-    def line_found(self) -> None:
-        """Nothing to do: it has tried until there was one."""
-
     def stop(self) -> None:
         """Try no more; does not wait for a try that is under way."""
         with self._lock:
@@ -104,21 +101,25 @@ class Expectation:
     ----------
     lifetime : float
         Seconds to wait.
-    give_up : callable
-        Called if it did not come; it knows by itself if it has.
+    is_absent : callable
+        Tells whether it has not come yet.
     is_in_vain : callable
-        Tells that it will not come, or has come.
+        Tells that it will not come.
+    give_up : callable
+        Called if it did not come.
     """
 
     def __init__(
         self,
         lifetime: float,
-        give_up: Callable[[], object],
+        is_absent: Callable[[], bool],
         is_in_vain: Callable[[], bool],
+        give_up: Callable[[], object],
     ) -> None:
         self._lifetime = lifetime
-        self._give_up = give_up
+        self._is_absent = is_absent
         self._is_in_vain = is_in_vain
+        self._give_up = give_up
         # Replaced by the thread that has lost a line.
         self._looking = RepeatedCall(self._look)
         self._end = 0.0
@@ -133,15 +134,13 @@ class Expectation:
         except RuntimeError:  # an interpreter that is ending allows no thread
             self._give_up()
 
-    def line_found(self) -> None:
-        """Wait no more."""
-        self.stop()
-
     def stop(self) -> None:
         """Wait no more."""
         self._looking.stop()
 
     def _look(self) -> float | None:
+        if not self._is_absent():
+            return None
         remaining = self._end - monotonic()
         if remaining <= 0.0 or self._is_in_vain():
             self._give_up()

@@ -470,30 +470,40 @@ class ThreadedLink:
             logger.exception("%s: broken off, as what came could not be handled", self._name)
             self._break_off()
             reason = CANNOT_HANDLE
-        session = self._session if self._is_line_lost else None
-        if session is None or not self._claim_end(reason, Deadline(0.0)):
-            session = None
-            self.close(reason)
+        session = self._session
+        if self._is_line_lost and session is not None and self._claim_end(reason, Deadline(0.0)):
+            self._leave_to_other_line(session, reason)
+        else:
+            self._end(reason)
+        with self._lock:
+            self._changed.wake_all()
+            self._is_over = True
+
+    def _leave_to_other_line(self, session: Session, reason: str) -> None:
+        self._await_send_thread()
+        for package in self._writer.leave():
+            session.keep(package)
+        self._free_stream()
+        self._owner.link_lost(reason)
+
+    def _end(self, reason: str) -> None:
+        self.close(reason)
+        self._await_send_thread()
+        self._tell_what_is_lost(self._writer.stop())
+        self._free_stream()
+        self._owner.link_ended(self._end_reason or reason)
+
+    def _await_send_thread(self) -> None:
         with self._lock:
             self._changed.wake_all()
             self._is_ending = True
             self._is_input_over = True
         if self._send_thread.ident is not None:
             self._send_thread.join()
-        if session is None:
-            self._tell_what_is_lost(self._writer.stop())
-        else:
-            for package in self._writer.leave():
-                session.keep(package)
+
+    def _free_stream(self) -> None:
         self._reader.turn.acquire()  # for good
         self._stream.close()
-        if session is None:
-            self._owner.link_ended(self._end_reason or reason)
-        else:
-            self._owner.link_lost(reason)
-        with self._lock:
-            self._changed.wake_all()
-            self._is_over = True
 
     def _receive_until_end(self) -> str:
         """Hand on what comes until nothing does, and get the reason for the end."""
