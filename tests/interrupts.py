@@ -86,6 +86,7 @@ class _Watcher:
     def __init__(self, intruder: Callable[[], object], moment: int) -> None:
         self._intruder = intruder
         self.moments_left = moment
+        self._thread = threading.get_ident()
         # The offset of the operation before, in each frame.
         self._last: dict[FrameType, int] = {}
 
@@ -125,6 +126,8 @@ class _Watcher:
     def _see_operation(self, code: CodeType, offset: int) -> object:
         if not _is_of_package(code):
             return sys.monitoring.DISABLE
+        if threading.get_ident() != self._thread:
+            return None
         self._operation_begins(sys._getframe(1), offset)
         return None
 

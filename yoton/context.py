@@ -73,6 +73,7 @@ CONFIRM_TIMEOUT = 1.0
 EXIT_TIMEOUT = 1.0
 
 CLOSED_BY_CONTEXT = "Closed by the context."
+CLOSED_ON_FAILURE = "Closed, as connecting was cut short."
 
 _NEW_CONNECTION = b"NEW_CONNECTION"
 _CLOSE_CONNECTION = b"CLOSE_CONNECTION"
@@ -454,8 +455,13 @@ class Context:
         where = parse_address(address)
         connection = connection_class(where)(self, name)
         policy = ReconnectPolicy() if reconnect is True else reconnect or None
-        connection._connect(where, timeout, policy)
-        self.join_network(connection)
+        try:
+            connection._connect(where, timeout, policy)
+            self.join_network(connection)
+        except BaseException:
+            # Nobody else knows of it, to close it.
+            connection.begin_close(CLOSED_ON_FAILURE)
+            raise
         return connection
 
     def flush(self, timeout: float = 5.0) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from interrupts import is_interrupted
 from recorded import LINE_OF_X
 from support import PATIENCE, connect, wait_until
 
@@ -27,6 +28,9 @@ DELAY = 0.1
 
 #: Seconds in which it has to get through; the rest is for a loaded machine.
 LIMIT = 1.0
+
+#: Moments between two interrupts of a call that has a thousand of them.
+STRIDE = 11
 
 #: More than the system takes for a peer that does not read.
 MUCH = bytes(2**24)
@@ -195,6 +199,26 @@ def test_ctrl_c(scene: Scene, prepare: Callable[[Scene], Wait]) -> None:
     for connection in scene.here.connections_all[1:]:
         connection.close_on_problem()
     check_messages(scene)
+
+
+def test_an_interrupt_while_connecting_leaves_no_connection_behind() -> None:
+    moment = 1
+    with Context() as server:
+        server.listen("memory://interrupted")
+        while is_connecting_interrupted(moment):
+            wait_until(lambda: not server.connections_all)
+            moment += STRIDE
+    assert moment > 10 * STRIDE
+
+
+def is_connecting_interrupted(moment: int) -> bool:
+    with Context() as client:
+        if not is_interrupted(lambda: client.connect("memory://interrupted"), moment):
+            return False
+        wait_until(lambda: not client.connections_all)
+        started = time.monotonic()
+    assert time.monotonic() - started < LIMIT
+    return True
 
 
 def check_messages(scene: Scene) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
-from interrupts import random_interrupts
+from interrupts import Interrupted, random_interrupts
 from links import OTHER, OWN, End, patience
 from recorded import BEAT, CLOSE, LINE_OF_Y, plain_package, read_plain_packages
 from support import PATIENCE, wait_until
@@ -663,6 +663,41 @@ def test_a_link_can_be_joined_before_it_is_started() -> None:
     own.link.start()
     joining.join(PATIENCE)
     assert joined == [True]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+@pytest.mark.parametrize("is_started", [False, True])
+def test_an_interrupt_while_threads_are_started_ends_the_link(
+    monkeypatch: pytest.MonkeyPatch, count: int, is_started: bool
+) -> None:
+    own_stream, peer_stream = memory_stream_pair()
+    peer = PlainPeer(peer_stream)
+    peer.write(LINE_OF_Y)
+    own = End(own_stream, Protocol(Role.CONNECTOR, OWN), OWN)
+    own.shake_hands()
+    start, started = threading.Thread.start, list[threading.Thread]()
+
+    def start_and_interrupt(thread: threading.Thread) -> None:
+        if len(started) < count:
+            start(thread)
+            started.append(thread)
+            return
+        if is_started:
+            start(thread)
+        raise Interrupted
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start_and_interrupt)
+        if count < 2:
+            with pytest.raises(Interrupted):
+                own.link.start()
+            own.link.end_here()
+        else:
+            own.link.start()
+            own.link.abort("enough")
+    own.join()
+    assert len(own.owner.ended) == 1
+    wait_until(lambda: not any(t.name.endswith("to test") for t in threading.enumerate()))
 
 
 def test_the_threads_of_a_link_have_names_and_end_with_it(harness: Harness) -> None:

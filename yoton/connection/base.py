@@ -617,16 +617,21 @@ class Connection:
     def run(self, stream: ByteStream, protocol: Protocol, greeting: Sequence[Event]) -> bool:
         """Become a connected connection; False if it was closed meanwhile."""
         link = self._new_link(stream, protocol, greeting)
-        before = self._take_link(link, stream, (Status.NEW, Status.WAITING))
-        if before is None:
-            return False
         try:
+            before = self._take_link(link, stream, (Status.NEW, Status.WAITING))
+            if before is None:
+                return False
             if before is Status.NEW:
                 self._context.connection_opened(self)
             self._context.connection_made(self, link.peer)
         finally:
             # Also after an interrupt: a link that does not run would never end.
-            link.start()
+            if self._link is link:
+                try:
+                    link.start()
+                except BaseException:
+                    link.end_here()
+                    raise
         if self._is_watching:
             link.watch()
         return True

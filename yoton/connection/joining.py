@@ -76,8 +76,8 @@ class StreamConnection(Connection):
             )
             self._comes_back = True
         stream = _reach(address, timeout)
-        protocol, greeting = self._shake_hands(stream)
         try:
+            protocol, greeting = self._shake_hands(stream)
             self.run(stream, protocol, greeting)
         except BaseException:
             if self._link is None:  # which would close it
@@ -96,9 +96,6 @@ class StreamConnection(Connection):
         except ConnectFailed as error:
             hang_up(stream, 0.0)
             raise ConnectFailed(f"Could not connect: {error}") from error
-        except BaseException:
-            stream.close()
-            raise
 
     def _reconnect(self, address: Address) -> None:
         """Connect again to where it was connected."""

@@ -217,6 +217,8 @@ class ThreadedLink:
         self._end_reason: str | None = None
         self._end_deadline = FOREVER
         self._changed = WaitPoint(self._lock)
+        # Taken for good by the thread that receives: who starts it may have to do so itself.
+        self._receiving = threading.Lock()
         self._send_thread = threading.Thread(
             target=self._send, name=f"yoton-send {name}", daemon=True
         )
@@ -233,9 +235,13 @@ class ThreadedLink:
             self._receive_thread.start()
         except RuntimeError as error:
             logger.error("%s: broken off, as there can be no more threads: %s", self._name, error)
-            self._break_off()
-            # In this thread, which waits for nobody: there is no line.
-            self._receive()
+            self.end_here()
+
+    def end_here(self) -> None:
+        """End at once, in this thread, as nobody knows which of the others have started."""
+        self._break_off()
+        # It waits for nobody: there is no line.
+        self._receive()
 
     @property
     def last_read(self) -> float:
@@ -463,6 +469,8 @@ class ThreadedLink:
     # The receive thread
 
     def _receive(self) -> None:
+        if not self._receiving.acquire(blocking=False):
+            return
         try:
             reason = self._receive_until_end()
         except Exception:
@@ -498,7 +506,7 @@ class ThreadedLink:
             self._changed.wake_all()
             self._is_ending = True
             self._is_input_over = True
-        if self._send_thread.ident is not None:
+        if self._send_thread.is_alive():
             self._send_thread.join()
 
     def _free_stream(self) -> None:
