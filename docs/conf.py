@@ -43,18 +43,17 @@ BETWEEN_ROOMS = [
         "await_senders",
         "unregister",
         "send_package",
-        "object_is_msgpack",
-        "peers_are_extended",
+        "neighbours",
     ),
     *("next_recv_number", "queue_limit", "queue_overflow", "lead", "begin_burst", "flush_burst"),
     # of the context, for connections
-    *("own_identity", "new_outbox", "log_level", "act"),
+    *("own_identity", "new_outbox", "log_level", "arrivals", "act"),
     *("connection_opened", "connection_closing", "connection_ended"),
     *("connection_resumed", "connection_closed", "join_network", "line_closing"),
     # of connections, for the context
     *("peer", "is_congested", "enqueue", "kick", "tell", "tell_news", "wait_for_room"),
     *("begin_close", "await_end", "abandon", "close_within"),
-    *("give_up", "renew_outbox", "tell_gap", "totals"),
+    *("give_up", "renew_outbox", "totals"),
     # of connections, for those who let peers in
     *("run", "resume", "expect_back", "has_session_with", "keeps_session"),
     # of connections, for the link

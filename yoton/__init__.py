@@ -40,7 +40,7 @@ from yoton.connection import (
     TcpConnection,
     UnixConnection,
 )
-from yoton.context import ConnectionCollection, Context
+from yoton.context import Context
 from yoton.directory import Peer
 from yoton.events import (
     Event,
@@ -76,6 +76,7 @@ from yoton.exceptions import (
     YotonError,
 )
 from yoton.message_types import BINARY, OBJECT, TEXT, MessageType
+from yoton.neighbours import ConnectionCollection
 from yoton.package import UID, Package
 
 __all__ = [

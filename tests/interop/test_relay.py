@@ -168,7 +168,7 @@ def ours_and_theirs(ours: Context) -> Iterator[tuple[Context, Peer]]:
     with Context() as relay, Peer() as theirs:
         ours.connect(f"localhost:{relay.bind('localhost:0').port1}")
         connect(relay, theirs, "we bind")
-        assert ours.object_is_msgpack
+        assert ours.neighbours.read_msgpack
         yield ours, theirs
 
 

@@ -15,8 +15,7 @@ import pytest
 from interrupts import random_interrupts
 from support import PATIENCE, connect, have_declined, run_in_child, wait_until
 
-from yoton import announcing
-from yoton import context as context_module
+from yoton import announcing, demand
 from yoton.announcing import GATHER_TIME
 from yoton.channels import (
     BaseChannel,
@@ -126,7 +125,7 @@ def test_a_channel_is_announced_behind_what_takes_back_that_its_slot_was_decline
     publishing, relay, subscribing = chain
     pub = PubChannel(publishing, "news")
     have_declined(pub, publishing, relay)
-    monkeypatch.setattr(context_module, "CONFIRM_TIMEOUT", 0.05)
+    monkeypatch.setattr(demand, "CONFIRM_TIMEOUT", 0.05)
     connection = subscribing.connections[0]
     assert connection._link is not None
     writer = connection._link._writer

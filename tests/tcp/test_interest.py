@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from support import PATIENCE, connect, have_declined, wait_until
 
-from yoton import context as context_module
+from yoton import demand
 from yoton.channels import (
     BaseChannel,
     PubChannel,
@@ -17,7 +17,8 @@ from yoton.channels import (
     SubChannel,
 )
 from yoton.clock import Deadline
-from yoton.context import CONFIRM_TIMEOUT, Context
+from yoton.context import Context
+from yoton.demand import CONFIRM_TIMEOUT
 
 
 def declined(*contexts: Context) -> list[int]:
@@ -97,7 +98,7 @@ def test_who_waits_hears_when_a_peer_behind_the_relay_is_gone(
     have_declined(pub, publishing, relay)
     # As if the publisher stood still: it confirms nothing.
     monkeypatch.setattr(publishing, "heard", lambda notice, connection: None)
-    token = subscribing._ask_for(subscribing._interest.want, (pub._slot_number_out,))
+    token = subscribing._demand._ask_for(subscribing._interest.want, (pub._slot_number_out,))
     wait_until(lambda: relay._interest._wishes)
     assert not subscribing._interest.is_confirmed(token[0])
     publishing.connections[0].close_on_problem()
@@ -112,7 +113,7 @@ def test_a_peer_that_stands_still_is_waited_for_once(
     publishing, relay, _ = chain
     have_declined(PubChannel(publishing, "news"), publishing)
     monkeypatch.setattr(publishing, "heard", lambda notice, connection: None)
-    monkeypatch.setattr(context_module, "CONFIRM_TIMEOUT", 0.01)
+    monkeypatch.setattr(demand, "CONFIRM_TIMEOUT", 0.01)
     SubChannel(relay, "news")
     assert not relay._interest.is_declining
 
@@ -124,7 +125,7 @@ def test_a_channel_is_complete_when_it_waits_and_frees_its_slot_on_ctrl_c(
     context = chain[0]
 
     def interrupt(slot: int) -> None:
-        channel = context._receiving_slots[slot].receiver
+        channel = context._slots.receiving[slot].receiver
         assert isinstance(channel, BaseChannel)
         assert channel._envelope.slot == channel._slot_number_out
         raise KeyboardInterrupt

@@ -367,7 +367,7 @@ def test_a_question_that_leaves_after_the_settlement_is_settled_again(req, pair,
 def test_a_request_is_given_in_an_encoding_that_all_can_read(req, pair, monkeypatch):
     peer = peer_replier(pair[1])
     readable, unreadable = req.join([1, 2]), req.join({1, 2})
-    monkeypatch.setattr(pair[0], "object_is_msgpack", False)
+    monkeypatch.setattr(pair[0].neighbours, "read_msgpack", False)
     for request_id in (1, 2):
         peer.send(OFFER, pair[0].id, CONTROL_SEQ + request_id)
     wait_until(readable.running)
@@ -831,7 +831,7 @@ def test_a_request_on_its_way_to_a_replier_that_is_closed_is_lost(req, rep, monk
 
 
 def test_pyzos_yoton_is_not_told_that_a_replier_leaves(rep, pair, monkeypatch):
-    monkeypatch.setattr(pair[1], "peers_are_extended", False)
+    monkeypatch.setattr(pair[1].neighbours, "are_extended", False)
     peer = peer_requester(pair[0])
     peer.send(ASK, EVERYONE, CONTROL_SEQ + 1)
     assert peer.expect() == (OFFER, pair[0].id, CONTROL_SEQ + 1)

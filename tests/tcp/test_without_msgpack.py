@@ -60,7 +60,7 @@ def test_a_relay_re_encodes_for_it(child, make_context):
     connection = child.bind("localhost:0")
     sender.connect(f"localhost:{connection.port1}")
     pub, sub = PubChannel(sender, "question", OBJECT), SubChannel(sender, "reply", OBJECT)
-    assert sender.object_is_msgpack
+    assert sender.neighbours.read_msgpack
     pub.send(MESSAGE)
     assert sub.recv(PATIENCE) == MESSAGE
     pub.send({1, 2})  # which cannot be re-encoded: it is dropped there, and logged

@@ -92,10 +92,10 @@ class Node:
 
     def deliver(self, packages: Sequence[Package] | None = None) -> None:
         packages = self.packages() if packages is None else packages
-        self.context.deliver(packages, self.connection)  # type: ignore[arg-type]
+        self.context.arrivals.deliver(packages, self.connection)  # type: ignore[arg-type]
 
     def act(self) -> None:
-        self.context.act(self.connection)  # type: ignore[arg-type]
+        self.context.arrivals.act(self.connection)  # type: ignore[arg-type]
 
     @property
     def is_locked(self) -> bool:
@@ -110,7 +110,7 @@ class Node:
         assert [message for message, _ in in_order] == [bytes([c]) for c in b"abcdefgh"]
         assert len({number for _, number in in_order}) == 8
         assert in_order[-1][1] < self.context.next_recv_number()
-        assert self.recorder in self.context._acting
+        assert self.recorder in self.context.arrivals._acting
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def node() -> Node:
 def test_messages_are_delivered_once_and_numbered_in_their_order(node: Node) -> None:
     node.deliver()
     node.check_delivered()
-    assert list(node.context._acting) == [node.recorder]
+    assert list(node.context.arrivals._acting) == [node.recorder]
 
 
 def test_what_has_come_before_is_not_delivered_again(node: Node) -> None:
@@ -172,20 +172,20 @@ def test_packages_between_contexts_wait_for_the_thread_that_acts(node: Node) -> 
 
 def test_what_is_for_nobody_here_is_left_out(node: Node) -> None:
     node.deliver([Package(b"a", 12345, PEER_ID, 1)])
-    assert not node.context._acting
-    assert node.context._delivery is None
+    assert not node.context.arrivals._acting
+    assert node.context.arrivals._delivery is None
 
 
 def test_what_comes_is_forwarded_by_the_other_connections(node: Node) -> None:
     other = Connection()
-    node.context._set_connections((node.connection, other))  # type: ignore[arg-type]
+    node.context.neighbours.connections = (node.connection, other)  # type: ignore[arg-type]
     node.deliver()
     assert [package.source_seq for package in other.packages] == [1, 2, 5, 6, 7, 8]
     assert node.connection.packages == []
     assert other.kicks == 0
     node.act()
     assert other.kicks == 1
-    node.context._set_connections(())
+    node.context.neighbours.connections = ()
 
 
 # Ctrl-C
@@ -225,7 +225,7 @@ def test_finishing_an_interrupted_delivery_may_be_interrupted_as_well() -> None:
         assert not node.is_locked
         deliver()
         assert [message for message, _ in node.recorder.messages] == [b"a"]
-        assert node.recorder in node.context._acting
+        assert node.recorder in node.context.arrivals._acting
         return was_interrupted
 
     for first in itertools.count(1):
@@ -260,7 +260,7 @@ def test_what_came_before_an_interrupt_is_acted_on_after_it() -> None:
         node.act()
         assert node.recorder.acted in (1, 2)
         assert [message for message, _ in node.recorder.messages] == [b"b", b"g"]
-        assert not node.context._acting
+        assert not node.context.arrivals._acting
         if not was_interrupted:
             break
 
@@ -277,5 +277,5 @@ def test_a_delivery_to_a_full_inbox_can_be_repeated() -> None:
         assert len(left) <= (4 if was_interrupted else 3)
         if not was_interrupted:
             assert node.sub.dropped == 3
-            assert node.sub in node.context._acting
+            assert node.sub in node.context.arrivals._acting
             break

@@ -38,6 +38,9 @@ connection.joining announcing
 connection.listener
 connection
 
+neighbours slots
+demand ending
+arrivals
 context
 testing
 

@@ -298,7 +298,7 @@ class BaseChannel:
         message_type = self._message_type
         if not isinstance(message_type, ObjectMessageType):
             return message_type.message_to_bytes(message), False
-        if self._context.object_is_msgpack:
+        if self._context.neighbours.read_msgpack:
             return message_type.message_to_msgpack(message), True
         try:
             return message_type.message_to_bytes(message), False
@@ -317,7 +317,7 @@ class BaseChannel:
         self._inbox = self._new_inbox()
         self._inbox.close()
 
-    # What the context calls, see yoton.context.Receiver
+    # What the context calls, see yoton.slots.Receiver
 
     def close_within(self, deadline: Deadline) -> None:
         """Close the channel, which takes no time for most of them."""

@@ -216,7 +216,7 @@ class ReqChannel(NegotiatingChannel):
                 payload,
                 self._default_timeout,
                 scheduler.now(),
-                may_give=self._context.peers_are_extended,
+                may_give=self._context.neighbours.are_extended,
             )
             if not isinstance(action, Give):
                 self._alarm.set(self._requester.next_deadline())
@@ -352,7 +352,7 @@ class ReqChannel(NegotiatingChannel):
     def _give(self, action: Give) -> None:
         payload = action.payload
         try:
-            if payload.is_msgpack and not self._context.object_is_msgpack:
+            if payload.is_msgpack and not self._context.neighbours.read_msgpack:
                 # A context that cannot read that has come since the request was made.
                 payload = Payload(msgpack_to_tagged(payload.data), False)
             self._send_payload(payload, action.replier_id, action.request_id, may_wait=False)
@@ -511,7 +511,7 @@ class RepChannel(NegotiatingChannel):
         """Tell everybody that no more replies come, if so; Pyzo's yoton does not know of it."""
         with self._lock:
             control = self._replier.leave()
-        if control is not None and self._context.peers_are_extended:
+        if control is not None and self._context.neighbours.are_extended:
             self._send_control(control)
 
     def _new_runner(self, number: int) -> Runner | None:
@@ -718,7 +718,7 @@ class RepChannel(NegotiatingChannel):
             self._send_reply(request, reply, may_wait=False)
 
     def _send_reply(self, request: Request, message: object, *, may_wait: bool = True) -> None:
-        if _is_extended(request) and self._context.object_is_msgpack:
+        if _is_extended(request) and self._context.neighbours.read_msgpack:
             payload = Payload(OBJECT.message_to_msgpack(message), is_msgpack=True)
         else:
             payload = Payload(OBJECT.message_to_bytes(message), is_msgpack=False)

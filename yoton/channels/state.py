@@ -130,7 +130,7 @@ class StateChannel(BaseChannel):
 
     def _dest_seq(self) -> int:
         """Get what tells the version, to those who know of versions; the lock is held."""
-        return self._version.to_dest_seq() if self._context.peers_are_extended else 0
+        return self._version.to_dest_seq() if self._context.neighbours.are_extended else 0
 
     # What the context calls
 

@@ -50,8 +50,25 @@ CLOSED_ON_PROBLEM = "Closed because of a problem."
 CONSIDERED_DEAD = "Silent for too long, considered dead."
 
 
+class Arrivals(Interface):
+    """What a connection gives what came to."""
+
+    def deliver(self, packages: Sequence[Package], connection: Connection) -> None:
+        """Note packages that the peer sent; `act` has to follow."""
+
+    def deliver_leading(self, packages: Sequence[Package], connection: Connection) -> bool:
+        """Note and act in a thread that leads; False if `act` has to follow in another one."""
+
+    def act(self, connection: Connection) -> None:
+        """Act on all that was noted."""
+
+
 class Node(Interface):
     """What a connection knows of the context that it belongs to."""
+
+    @property
+    def arrivals(self) -> Arrivals:
+        """Where to give what came."""
 
     @property
     def id(self) -> int:
@@ -75,15 +92,6 @@ class Node(Interface):
     @property
     def log_level(self) -> int:
         """At which level to log what connections do."""
-
-    def deliver(self, packages: Sequence[Package], connection: Connection) -> None:
-        """Note packages that the peer sent."""
-
-    def deliver_leading(self, packages: Sequence[Package], connection: Connection) -> bool:
-        """Note and act in a thread that leads; False if `act` has to follow."""
-
-    def act(self, connection: Connection) -> None:
-        """Act on all that was noted."""
 
     def connection_resumed(self, connection: Connection, peer: Identity) -> None:
         """Take note that a connection goes on over another line, to the same peer or another."""
@@ -712,14 +720,14 @@ class Connection:
 
     def deliver(self, packages: Sequence[Package]) -> None:
         """See `LinkOwner`."""
-        self._context.deliver(packages, self)
+        self._context.arrivals.deliver(packages, self)
         self._traffic.came.add_all(packages)
         if self._session is not None:
             self._note_received(self._session, packages)
 
     def deliver_leading(self, packages: Sequence[Package]) -> bool:
         """See `LinkOwner`."""
-        is_done = self._context.deliver_leading(packages, self)
+        is_done = self._context.arrivals.deliver_leading(packages, self)
         # Else the receive thread gets the packages once more.
         if is_done:
             # As `PackageFlow.add_all`, without the call: this is what a round trip waits for.
@@ -739,7 +747,7 @@ class Connection:
 
     def act(self) -> None:
         """See `LinkOwner`."""
-        self._context.act(self)
+        self._context.arrivals.act(self)
 
     def contexts_gone(self, ids: Sequence[int]) -> None:
         """See `LinkOwner`."""

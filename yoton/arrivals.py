@@ -1,0 +1,204 @@
+"""What comes by the connections of a context: to its channels, and on to other contexts."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from operator import length_hint
+
+from yoton.connection.base import Connection
+from yoton.connection.protocol import OTHER_END_CLOSED
+from yoton.demand import Demand
+from yoton.interest import Interest
+from yoton.neighbours import Neighbours, kick_all, wait_for_room
+from yoton.package import SLOT_CONTEXT, Package
+from yoton.routing import DROP, Router
+from yoton.slots import Receiver, Slots
+
+logger = logging.getLogger(__name__)
+
+NEW_CONNECTION = b"NEW_CONNECTION"
+CLOSE_CONNECTION = b"CLOSE_CONNECTION"
+
+
+class Arrivals:
+    """Gives what peers sent to the channels and connections it is for.
+
+    Parameters
+    ----------
+    lock : threading.RLock
+        The routing lock of the context. It guards all that follows.
+    router : Router
+        Decides what becomes of a package.
+    slots : Slots
+        The channels of the context.
+    neighbours : Neighbours
+        Its connections.
+    interest : Interest
+        Knows what is declined by whom.
+    demand : Demand
+        Declines what nobody wants.
+    """
+
+    def __init__(
+        self,
+        lock: threading.RLock,
+        router: Router,
+        slots: Slots,
+        neighbours: Neighbours,
+        interest: Interest,
+        demand: Demand,
+    ) -> None:
+        self._lock = lock
+        self._router = router
+        self._slots = slots
+        self._neighbours = neighbours
+        self._interest = interest
+        self._demand = demand
+        #: The number of the message that is received next, over all channels.
+        self.next_number = 1
+        # The package that is just being delivered, to whom, by which connection, and the numbers
+        # left for it; None in between. Whoever delivers next finishes what Ctrl-C cut short.
+        self._delivery: tuple[Package, Receiver, Connection, Iterator[int]] | None = None
+        self._for_context: deque[tuple[Package, Connection]] = deque()
+        # For a connection those that got packages which came by it, and have to be kicked.
+        self._forwarded: dict[Connection, dict[Connection, None]] = {}
+        # Those who have to act on what was delivered to them.
+        self._acting: dict[Receiver, None] = {}
+
+    # Delivering
+
+    def deliver(self, packages: Sequence[Package], connection: Connection) -> None:
+        """See `yoton.connection.base.Arrivals`; to be called again after Ctrl-C."""
+        has_declined = False
+        with self._lock:
+            if self._delivery is not None:
+                self._finish_delivery(*self._delivery)
+            connections = self._neighbours.connections
+            has_others = len(connections) > 1 or connections != (connection,)
+            for package in packages:
+                if package.count > 1:
+                    package = self._router.without_known(package)
+                verdict = self._router.decide(package)
+                is_wanted = verdict is DROP
+                if verdict.forward and has_others:
+                    is_wanted = self._forward(package, connection)
+                if verdict.deliver:
+                    is_wanted = self._deliver(package, connection) or is_wanted
+                if not is_wanted and self._decline(package, connection):
+                    has_declined = True
+                self._router.remember(package, connection)
+                # Only now: what is delivered and not remembered would be delivered once more.
+                self._delivery = None
+        if has_declined:
+            connection.kick()
+
+    def _forward(self, package: Package, connection: Connection) -> bool:
+        """Pass a package on to others who want it; tells whether somebody does."""
+        wanting = self._others_wanting(package.slot, connection)
+        if wanting:
+            forwarded = self._forwarded.setdefault(connection, {})
+            for other in wanting:
+                forwarded[other] = None
+                other.enqueue(package)
+        return bool(wanting)
+
+    def _others_wanting(self, slot: int, connection: Connection) -> list[Connection]:
+        declined_by = self._interest.declined_by.get(slot, ())
+        return [
+            other
+            for other in self._neighbours.connections
+            if other is not connection and other not in declined_by
+        ]
+
+    def _decline(self, package: Package, connection: Connection) -> bool:
+        """Decline what came for nobody here, if it is time to; tells whether that was done."""
+        peer = connection.peer
+        if peer is None or not peer.tells_interest or self._router.has_ring:
+            return False
+        # What came may be for another context, or this one alone.
+        slot = package.slot
+        if slot in self._slots.receiving or self._others_wanting(slot, connection):
+            return False
+        return self._demand.came_in_vain(slot, package.count, connection)
+
+    def _deliver(self, package: Package, connection: Connection) -> bool:
+        """Deliver a package to its channel; tells whether there is one."""
+        if package.slot == SLOT_CONTEXT:
+            self._for_context.extend((single, connection) for single in package.packages())
+            return True
+        slot = self._slots.receiving.get(package.slot)
+        if slot is None:
+            return False
+        receiver, came = slot.receiver, slot.flow
+        first_number = self.next_number
+        self.next_number += package.count
+        numbers = iter(range(first_number, self.next_number))
+        self._delivery = (package, receiver, connection, numbers)
+        if receiver.deliver(package, numbers):
+            self._acting[receiver] = None
+        came.messages += package.count
+        came.bytes += len(package.data)
+        return True
+
+    def _finish_delivery(
+        self, package: Package, receiver: Receiver, connection: Connection, numbers: Iterator[int]
+    ) -> None:
+        if length_hint(numbers) < package.count:
+            self._acting[receiver] = None
+            self._router.remember(package, connection)
+        self._delivery = None
+
+    # Acting
+
+    def act(self, connection: Connection) -> None:
+        """See `yoton.connection.base.Arrivals`; in a thread that no Ctrl-C strikes."""
+        forwarded = self._forwarded.pop(connection, {})
+        kick_all(forwarded)
+        while self._for_context:
+            self._handle_context_package(*self._for_context.popleft())
+        while (receiver := self._next_acting()) is not None:
+            _have_act(receiver)
+        # The peers behind this connection are held back by not reading on.
+        wait_for_room(forwarded)
+
+    def deliver_leading(self, packages: Sequence[Package], connection: Connection) -> bool:
+        """See `yoton.connection.base.Arrivals`."""
+        self.deliver(packages, connection)
+        if self._for_context or len(self._neighbours.connections) > 1:
+            return False
+        for receiver in tuple(self._acting):
+            if not receiver.act_leading():
+                return False
+            self._acting.pop(receiver, None)
+            if len(self._neighbours.connections) > 1:
+                # One that has just come may have delivered before that, and have found it there.
+                self._acting[receiver] = None
+                return False
+        return True
+
+    def _next_acting(self) -> Receiver | None:
+        with self._lock:
+            receiver = next(iter(self._acting), None)
+            if receiver is not None:
+                del self._acting[receiver]
+            return receiver
+
+    def _handle_context_package(self, package: Package, connection: Connection) -> None:
+        if package.data == NEW_CONNECTION:
+            self._slots.tell_of_connection()
+        elif package.data == CLOSE_CONNECTION:
+            if connection.id2 == package.source_id:
+                connection.begin_close(OTHER_END_CLOSED)
+        else:
+            logger.warning("unknown context message: %r", package.data[:60])
+
+
+def _have_act(receiver: Receiver) -> None:
+    try:
+        receiver.packages_delivered()
+    except Exception:
+        # Whatever a peer sent, the thread that reads from it has to live on.
+        logger.exception("%r failed to act on what it received", receiver)
