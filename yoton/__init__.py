@@ -41,7 +41,7 @@ from yoton.connection import (
     UnixConnection,
 )
 from yoton.context import Context
-from yoton.directory import Peer
+from yoton.entry import Peer
 from yoton.events import (
     Event,
     Signal,

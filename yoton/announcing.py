@@ -25,7 +25,8 @@ from yoton.clock import Deadline
 from yoton.connection.base import Connection
 from yoton.connection.busy import this_thread
 from yoton.connection.protocol import Identity
-from yoton.directory import Announcement, Directory, Endpoint, Peer
+from yoton.directory import Directory
+from yoton.entry import Announcement, Endpoint, Peer
 from yoton.events.scheduler import scheduler
 from yoton.waiting import WaitPoint
 

@@ -27,8 +27,8 @@ from yoton.connection.protocol import Identity, contexts_gone_package, gap_packa
 from yoton.connection.reconnecting import ReconnectPolicy
 from yoton.connection.returning import SESSION_LIFETIME
 from yoton.demand import Demand
-from yoton.directory import Announcement
 from yoton.ending import attend, attend_worker
+from yoton.entry import Announcement
 from yoton.exceptions import ArgumentError, FlushTimeout, PackageTooLarge
 from yoton.gaps import Gap
 from yoton.interest import Interest, Notice

@@ -13,16 +13,19 @@ When they come into reach they are told, as if they had just come.
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-from yoton import tagged
-from yoton.exceptions import CodecError, DecodeError
-
-T = TypeVar("T")
-
-#: Bytes of an entry as it travels: what every peer accepts, as with a hello, however little it
-#: accepts otherwise.
-MAX_ENTRY_SIZE = 65536
+from yoton.entry import (
+    MAX_NEIGHBOURS,
+    Announcement,
+    Endpoint,
+    Entry,
+    Peer,
+    Place,
+    announcement_of,
+    fitting,
+    with_short_texts,
+)
 
 #: Contexts that are known at most. A network has dozens; the limit keeps a peer that invents
 #: some from taking memory: 64 MiB as they travel.
@@ -31,85 +34,6 @@ MAX_ENTRIES = 1024
 #: Contexts out of reach whose entries are kept: many times those that are so only for a moment,
 #: while the news that bring them into reach are on their way.
 MAX_OUT_OF_REACH = 100
-
-#: Channels that an entry tells of: more than anybody has, and with common names, half an entry.
-MAX_CHANNELS = 500
-
-#: Neighbours that an entry tells of: all that can be known.
-MAX_NEIGHBOURS = 1024
-
-#: Characters of the texts by which a context is known; they are for people.
-MAX_TEXT_LENGTH = 250
-
-_UINT64 = 2**64
-
-
-class Peer(NamedTuple):
-    """A context of the network.
-
-    Parameters
-    ----------
-    id : int
-        Id of the context, see `Context.id`.
-    pid : int
-        Id of its process.
-    host : str
-        Name of the machine that it runs on.
-    name : str
-        Name that its program gave it, "" if none.
-    program : str
-        File name of the program.
-    """
-
-    id: int
-    pid: int
-    host: str
-    name: str
-    program: str
-
-
-class Endpoint(NamedTuple):
-    """A channel, as others know it.
-
-    Parameters
-    ----------
-    kind : str
-        Name of its class, as "PubChannel".
-    sends_on, receives_on : str
-        Full names of its slots, see `yoton.package.normal_slot_name`.
-    """
-
-    kind: str
-    sends_on: str
-    receives_on: str
-
-
-class Entry(NamedTuple):
-    """What a context tells of itself.
-
-    Parameters
-    ----------
-    peer : Peer
-        Who it is.
-    version : int
-        Counts its changes.
-    endpoints : tuple of Endpoint
-        Its channels.
-    neighbours : tuple of int
-        Ids of the contexts that it is connected to.
-    """
-
-    peer: Peer
-    version: int
-    endpoints: tuple[Endpoint, ...] = ()
-    neighbours: tuple[int, ...] = ()
-
-
-class Announcement(NamedTuple):
-    """An entry, and the bytes as which it travels: it is passed on as it came."""
-
-    entry: Entry
-    data: bytes
 
 
 class News:
@@ -128,7 +52,7 @@ class News:
 
     def add(self, announcements: Iterable[Announcement]) -> bool:
         """Add entries; returns False if they may have come too late to be taken."""
-        self._data.update({entry.peer.id: data for entry, data in announcements})
+        self._data.update({a.entry.peer.id: a.data for a in announcements})
         # Only now; whoever takes them does so the other way round.
         return not self._is_taken
 
@@ -145,11 +69,26 @@ class Told(NamedTuple):
     news: News
 
 
-class _Place(NamedTuple):
-    """A slot, and which side of it."""
+class _End:
+    """The other end of a line: who is there, and what is told to it if it listens."""
 
-    slot: str
-    is_sender: bool
+    __slots__ = ("is_new", "listens", "news", "peer_id")
+
+    def __init__(self, peer_id: int, listens: bool) -> None:
+        self.peer_id = peer_id
+        self.listens = listens
+        # Whether nothing was told to it yet.
+        self.is_new = True
+        # What is on its way, if more may be added.
+        self.news: News | None = None
+
+    def tell(self, announcements: list[Announcement]) -> News | None:
+        """Have entries told; returns news that have to be put on their way."""
+        if not announcements or (self.news is not None and self.news.add(announcements)):
+            return None
+        self.news = News()
+        self.news.add(announcements)
+        return self.news
 
 
 class Directory:
@@ -169,21 +108,25 @@ class Directory:
     """
 
     def __init__(self, peer: Peer) -> None:
-        # What others are told of this node, and the same with what does not fit.
-        self._own = announcement_of(Entry(_with_short_texts(peer), 1))
-        self._whole = self._own.entry
-        self._known: dict[int, Announcement] = {}
+        self._id = peer.id
+        # The entry of this node, also with what does not fit into what others are told.
+        self._whole = Entry(with_short_texts(peer), 1)
+        self._known = {peer.id: announcement_of(self._whole)}
         # By which line an entry came first: the other end of that one has it.
         self._sources: dict[int, Hashable] = {}
-        # Who is at the other end of a line, and what is told over those whose peers listen.
-        self._lines: dict[Hashable, int] = {}
-        self._news: dict[Hashable, News | None] = {}
-        self._new_lines: list[Hashable] = []
-        # What follows holds as of the last time that things were settled: who is in reach, the
-        # nearest ones first; and who of them sends and receives on which slot.
-        self._in_reach: dict[int, Announcement] = {}
-        self._ids_at: dict[_Place, set[int]] = {}
+        self._ends: dict[Hashable, _End] = {}
+        # Whose entries have changed since things were settled; the values do not count.
+        self._changed: dict[int, None] = {}
+        # What follows holds as of that time: who is in reach, each but the first behind one that
+        # it is connected to; and who of them sends and receives on which slot.
+        self._in_reach = dict(self._known)
+        self._ids_at: dict[Place, set[int]] = {}
         self.left_out = 0
+
+    @property
+    def size(self) -> int:
+        """The number of contexts that are known, with this one."""
+        return len(self._known)
 
     # What happens
 
@@ -199,26 +142,21 @@ class Directory:
         listens : bool
             Whether entries can be told to it.
         """
-        self._lines[line] = peer_id
-        if listens:
-            self._news[line] = None
-            self._new_lines.append(line)
+        self._ends[line] = _End(peer_id, listens)
 
     def line_closed(self, line: Hashable) -> None:
         """Forget a line."""
-        self._lines.pop(line, None)
-        self._news.pop(line, None)
-        self._new_lines = [other for other in self._new_lines if other is not line]
+        self._ends.pop(line, None)
         self._sources = {i: source for i, source in self._sources.items() if source is not line}
 
     def heard(self, line: Hashable, announcement: Announcement) -> bool:
         """Take an entry that was told over a line; returns whether it is news."""
         entry = announcement.entry
         context_id = entry.peer.id
-        if context_id == self._own.entry.peer.id:
+        if context_id == self._id:
             return False
         known = self._known.get(context_id)
-        if known is None and len(self._known) >= MAX_ENTRIES:
+        if known is None and len(self._known) > MAX_ENTRIES:
             return False
         if known is not None and entry.version <= known.entry.version:
             return False
@@ -226,12 +164,13 @@ class Directory:
         self._known.pop(context_id, None)
         self._known[context_id] = announcement
         self._sources[context_id] = line
+        self._changed[context_id] = None
         return True
 
     def seal(self, line: Hashable) -> None:
         """Add no more to what is on its way over a line, as something else was told behind it."""
-        if line in self._news:
-            self._news[line] = None
+        if line in self._ends:
+            self._ends[line].news = None
 
     def settle(self, endpoints: Sequence[Endpoint]) -> list[Told]:
         """Find out who is in reach after all that happened, and what others have to be told.
@@ -247,34 +186,32 @@ class Directory:
             News that are not on their way yet.
         """
         self._renew_own(endpoints)
-        before, self._in_reach = self._in_reach, self._find_in_reach()
+        changed = self._find_in_reach()
         self._forget_some()
-        gone = {i: a for i, a in before.items() if self._in_reach.get(i) is not a}
-        changed = {i: a for i, a in self._in_reach.items() if before.get(i) is not a}
-        self._note_places(gone, changed)
-        new_lines, self._new_lines = self._new_lines, []
         told = []
-        for line in tuple(self._news):
-            due = self._in_reach if line in new_lines else changed
-            news = self._add_news(line, [due[i] for i in due if self._sources.get(i) is not line])
-            if news is not None:
-                told.append(Told(line, news))
+        # A copy: a finalizer may close a line meanwhile.
+        for line, end in list(self._ends.items()):
+            if end.listens:
+                due = self._in_reach if end.is_new else changed
+                end.is_new = False
+                news = end.tell([a for i, a in due.items() if self._sources.get(i) is not line])
+                if news is not None:
+                    told.append(Told(line, news))
         return told
 
     # What is known
 
     def peers(self, endpoint: Endpoint) -> tuple[Peer, ...]:
         """Get those in reach who have a channel at the other end of one, sorted by id."""
-        receivers = self._ids_at.get(_Place(endpoint.sends_on, is_sender=False), set())
-        senders = self._ids_at.get(_Place(endpoint.receives_on, is_sender=True), set())
-        ids = (receivers | senders) - {self._own.entry.peer.id}
+        receivers = self._ids_at.get(Place(endpoint.sends_on, is_sender=False), set())
+        senders = self._ids_at.get(Place(endpoint.receives_on, is_sender=True), set())
+        ids = (receivers | senders) - {self._id}
         return tuple(self._in_reach[i].entry.peer for i in sorted(ids))
 
     def graph(self, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
         """Get the network as plain data, see `Context.graph`."""
-        own = self._own_entry(endpoints)
-        in_reach = {i: announcement.entry for i, announcement in self._in_reach.items()}
-        entries = {**in_reach, own.peer.id: own}
+        entries = {i: announcement.entry for i, announcement in self._in_reach.items()}
+        entries[self._id] = self._own_entry(endpoints)
         pairs = {
             (min(i, other), max(i, other))
             for i, entry in entries.items()
@@ -284,7 +221,7 @@ class Directory:
         }
         return {
             "contexts": [
-                {**peer._asdict(), "is_own": peer.id == own.peer.id}
+                {**peer._asdict(), "is_own": peer.id == self._id}
                 for peer in _peers_at(pairs, entries)
             ],
             "connections": [list(pair) for pair in sorted(pairs)],
@@ -293,161 +230,84 @@ class Directory:
 
     # How it is found out
 
-    def _note_places(self, gone: dict[int, Announcement], come: dict[int, Announcement]) -> None:
-        """Note who sends and receives on which slot, and who does so no more."""
-        for i, announcement in gone.items():
-            for place in _places(announcement.entry):
-                ids = self._ids_at[place]
-                ids.discard(i)
-                if not ids:
-                    del self._ids_at[place]
-        for i, announcement in come.items():
-            for place in _places(announcement.entry):
-                self._ids_at.setdefault(place, set()).add(i)
-
     def _own_entry(self, endpoints: Sequence[Endpoint]) -> Entry:
-        neighbours = sorted(set(self._lines.values()))[:MAX_NEIGHBOURS]
-        return self._own.entry._replace(endpoints=tuple(endpoints), neighbours=tuple(neighbours))
+        # A copy: a finalizer may close a line meanwhile.
+        neighbours = sorted({end.peer_id for end in list(self._ends.values())})
+        return self._whole._replace(
+            endpoints=tuple(endpoints), neighbours=frozenset(neighbours[:MAX_NEIGHBOURS])
+        )
 
     def _renew_own(self, endpoints: Sequence[Endpoint]) -> None:
         whole = self._own_entry(endpoints)
         if whole == self._whole:
             return
-        entry = _fitting(whole)
+        self._whole = whole._replace(version=whole.version + 1)
+        entry = fitting(self._whole)
         self.left_out = len(whole.endpoints) - len(entry.endpoints)
-        self._own = announcement_of(entry._replace(version=entry.version + 1))
-        self._whole = whole._replace(version=self._own.entry.version)
+        self._known[self._id] = announcement_of(entry)
+        self._changed[self._id] = None
 
     def _find_in_reach(self) -> dict[int, Announcement]:
-        own_id = self._own.entry.peer.id
-        found = {own_id: self._own}
-        ids = [own_id]
+        """Find out who is in reach; returns those who were not, or with another entry.
+
+        They are in such an order that each is in reach of who has heard of those before.
+        """
+        before: dict[int, Announcement] = {}
+        changed, self._changed = list(self._changed), {}
+        if any(self._has_fewer_neighbours(i) for i in changed):
+            # Anybody may be out of reach: all is found out anew. Otherwise there are only more.
+            before = self._in_reach
+            self._ids_at, self._in_reach = {}, {}
+            self._enter(self._id)
+            changed = [self._id]
+        ids = [i for i in changed if i in self._in_reach]
+        ids += [i for i in changed if i not in self._in_reach and self._is_next_to_reach(i)]
+        for i in ids:
+            self._enter(i)
         # It grows meanwhile.
         for i in ids:
-            for other in found[i].entry.neighbours:
-                known = self._known.get(other)
-                if known and other not in found and i in known.entry.neighbours:
-                    found[other] = known
+            for other in self._known[i].entry.neighbours.difference(self._in_reach):
+                if self._is_connected(i, other):
+                    self._enter(other)
                     ids.append(other)
-        return found
+        return {i: self._known[i] for i in ids if before.get(i) is not self._known[i]}
+
+    def _has_fewer_neighbours(self, i: int) -> bool:
+        before = self._in_reach.get(i)
+        now = self._known[i]
+        return before is not None and not before.entry.neighbours <= now.entry.neighbours
+
+    def _is_next_to_reach(self, i: int) -> bool:
+        neighbours = self._known[i].entry.neighbours
+        return any(n in self._in_reach and self._is_connected(i, n) for n in neighbours)
+
+    def _is_connected(self, i: int, neighbour: int) -> bool:
+        """Tell whether one that a context tells of is known and tells of it as well."""
+        known = self._known.get(neighbour)
+        return known is not None and i in known.entry.neighbours
+
+    def _enter(self, i: int) -> None:
+        """Note that a context is in reach, and what it tells now."""
+        before, now = self._in_reach.get(i), self._known[i]
+        self._in_reach[i] = now
+        for place in before.places if before else ():
+            self._ids_at[place].remove(i)
+            if not self._ids_at[place]:
+                del self._ids_at[place]
+        for place in now.places:
+            self._ids_at.setdefault(place, set()).add(i)
 
     def _forget_some(self) -> None:
         """Forget those out of reach that were heard of the longest time ago, beyond the limit."""
-        hidden = [i for i in self._known if i not in self._in_reach]
-        for i in hidden[: max(0, len(hidden) - MAX_OUT_OF_REACH)]:
-            del self._known[i]
-            self._sources.pop(i, None)
-
-    def _add_news(self, line: Hashable, announcements: list[Announcement]) -> News | None:
-        """Have entries told over a line; returns news that have to be put on their way."""
-        if not announcements:
-            return None
-        news = self._news.get(line)
-        if news is not None and news.add(announcements):
-            return None
-        news = self._news[line] = News()
-        news.add(announcements)
-        return news
-
-
-# Entries and bytes
-
-
-def announcement_of(entry: Entry) -> Announcement:
-    """Write an entry as it travels."""
-    peer = entry.peer
-    fields = {
-        **peer._asdict(),
-        "id": _signed(peer.id),
-        "version": entry.version,
-        "channels": list(entry.endpoints),
-        "neighbours": [_signed(i) for i in entry.neighbours],
-    }
-    # The encoding that a process without msgpack reads too.
-    return Announcement(entry, tagged.encode(fields))
-
-
-def read_announcement(data: bytes) -> Announcement:
-    """Read an entry that a peer sent.
-
-    Raises
-    ------
-    DecodeError
-        It is none, or larger than one may be.
-    """
-    if len(data) > MAX_ENTRY_SIZE:
-        raise DecodeError(f"an entry of {len(data)} bytes")
-    fields = tagged.decode(data)
-    if not isinstance(fields, dict):
-        raise DecodeError("an entry is a dict")
-    peer = Peer(
-        _field(fields, "id", int) % _UINT64,
-        _field(fields, "pid", int),
-        *(_field(fields, key, str) for key in ("host", "name", "program")),
-    )
-    channels = _items(fields, "channels", tuple, MAX_CHANNELS)
-    if any(len(channel) != 3 or not all(type(t) is str for t in channel) for channel in channels):
-        raise DecodeError("a channel in an entry is a tuple of three texts")
-    neighbours = _items(fields, "neighbours", int, MAX_NEIGHBOURS)
-    entry = Entry(
-        peer,
-        _field(fields, "version", int),
-        tuple(Endpoint(*channel) for channel in channels),
-        tuple(i % _UINT64 for i in neighbours),
-    )
-    return Announcement(entry, data)
-
-
-def _field(fields: dict[Any, Any], key: str, kind: type[T]) -> T:
-    value = fields.get(key)
-    if type(value) is not kind:
-        raise DecodeError(f"an entry has {value!r:.60} as {key}")
-    return value
-
-
-def _items(fields: dict[Any, Any], key: str, kind: type[T], limit: int) -> list[T]:
-    items = _field(fields, key, list)
-    if len(items) > limit or any(type(item) is not kind for item in items):
-        raise DecodeError(f"an entry has {len(items)} {key}, or some that are none")
-    return items
-
-
-def _signed(number: int) -> int:
-    """Get a number of 64 bits as the signed one with the same bits, which the encoding knows."""
-    return number if number < _UINT64 // 2 else number - _UINT64
-
-
-def _with_short_texts(peer: Peer) -> Peer:
-    def short(text: str) -> str:
-        # The name of a host or a file may have bytes that are no text.
-        return text[:MAX_TEXT_LENGTH].encode("utf-8", "replace").decode()
-
-    host, name, program = map(short, (peer.host, peer.name, peer.program))
-    return peer._replace(host=host, name=name, program=program)
-
-
-def _fitting(entry: Entry) -> Entry:
-    """Leave out those channels that an entry has no room for."""
-    # A little more than the rest takes with the count of the channels.
-    room = MAX_ENTRY_SIZE - len(announcement_of(entry._replace(endpoints=())).data) - 16
-    fitting = []
-    for endpoint in entry.endpoints[:MAX_CHANNELS]:
-        try:
-            room -= len(tagged.encode(endpoint))
-        except CodecError:
-            continue  # a name that is no text
-        if room < 0:
-            break
-        fitting.append(endpoint)
-    return entry._replace(endpoints=tuple(fitting))
+        surplus = len(self._known) - len(self._in_reach) - MAX_OUT_OF_REACH
+        if surplus > 0:
+            hidden = [i for i in self._known if i not in self._in_reach]
+            for i in hidden[:surplus]:
+                del self._known[i]
+                self._sources.pop(i, None)
 
 
 # Views
-
-
-def _places(entry: Entry) -> set[_Place]:
-    senders = {_Place(endpoint.sends_on, is_sender=True) for endpoint in entry.endpoints}
-    return senders | {_Place(endpoint.receives_on, is_sender=False) for endpoint in entry.endpoints}
 
 
 def _peers_at(pairs: Collection[tuple[int, int]], entries: dict[int, Entry]) -> list[Peer]:

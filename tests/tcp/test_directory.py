@@ -506,7 +506,7 @@ def test_too_many_channels_are_logged(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("yoton.directory.MAX_CHANNELS", 2)
+    monkeypatch.setattr("yoton.entry.MAX_CHANNELS", 2)
     for number in range(3):
         PubChannel(pair[0], str(number))
     wait_until(lambda: "cannot announce all: 1 are left out" in caplog.text)

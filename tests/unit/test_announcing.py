@@ -10,7 +10,8 @@ from manual_scheduler import ManualScheduler
 from yoton import announcing as announcing_module
 from yoton.announcing import GATHER_TIME, Announcing
 from yoton.connection.protocol import Identity
-from yoton.directory import Endpoint, Entry, News, Peer, announcement_of, read_announcement
+from yoton.directory import News
+from yoton.entry import Endpoint, Entry, Peer, announcement_of, read_announcement
 
 PUB = Endpoint("PubChannel", "chat.txt.pub-sub", "chat.txt.sub-pub")
 SUB = Endpoint("SubChannel", "chat.txt.sub-pub", "chat.txt.pub-sub")
@@ -67,7 +68,7 @@ class Node:
     def hear(self, *endpoints: Endpoint) -> None:
         """Have the peer tell that it has these channels."""
         self.version += 1
-        entry = Entry(Peer(PEER_ID, 20, "", "", ""), self.version, endpoints, (OWN_ID,))
+        entry = Entry(Peer(PEER_ID, 20, "", "", ""), self.version, endpoints, frozenset((OWN_ID,)))
         self.announcing.heard(self.line, announcement_of(entry))  # type: ignore[arg-type]
 
     def settle(self) -> None:
@@ -138,9 +139,9 @@ def test_a_line_is_told_behind_what_was_scheduled_before_it(node: Node) -> None:
     node.open_line(other, PEER._replace(id=3))
     node.scheduler.make_due_calls()
     node.settle()
-    assert [entry.neighbours for entry in told_before] == [(PEER_ID,)]
-    assert [entry.neighbours for entry in node.line.take()] == [(PEER_ID, 3)]
-    assert [entry.neighbours for entry in other.take()] == [(PEER_ID, 3)]
+    assert [entry.neighbours for entry in told_before] == [{PEER_ID}]
+    assert [entry.neighbours for entry in node.line.take()] == [{PEER_ID, 3}]
+    assert [entry.neighbours for entry in other.take()] == [{PEER_ID, 3}]
 
 
 def test_a_channel_that_is_closed_at_once_is_told_to_nobody(node: Node) -> None:
@@ -166,7 +167,7 @@ def test_a_peer_that_does_not_listen_is_told_nothing(node: Node) -> None:
     node.open_line(other, Identity(3, 30))
     node.settle()
     assert other.news == []
-    assert [entry.neighbours for entry in node.line.take()] == [(PEER_ID, 3)]
+    assert [entry.neighbours for entry in node.line.take()] == [{PEER_ID, 3}]
 
 
 def test_a_channel_hears_of_its_peers_and_of_nothing_else(node: Node) -> None:

@@ -16,7 +16,8 @@ _version clock exceptions hashing connection.busy
 waiting package address misfit arrays request_line
 gaps
 queues routing interest numbering tagged packed client_loop workers traffic
-message_types clientserver directory
+message_types clientserver entry
+directory
 
 connection.framing connection.handshake connection.heartbeat connection.streams connection.outbox
 connection.session connection.reconnecting connection.liveness connection.traffic
@@ -63,6 +64,7 @@ PURE = {
     "routing",
     "interest",
     "numbering",
+    "entry",
     "directory",
     "gaps",
     "traffic",

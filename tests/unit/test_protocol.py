@@ -60,8 +60,9 @@ from yoton.connection.protocol import (
     encode_resume,
     gap_package,
 )
-from yoton.directory import MAX_ENTRY_SIZE, Announcement, Endpoint, Entry, News, announcement_of
-from yoton.directory import Peer as PeerContext
+from yoton.directory import News
+from yoton.entry import MAX_ENTRY_SIZE, Announcement, Endpoint, Entry, announcement_of
+from yoton.entry import Peer as PeerContext
 from yoton.exceptions import LocalUsageError, RemoteProtocolError
 from yoton.gaps import MAX_LOSSES, Gap, Loss
 from yoton.interest import Confirm, Decline, Notice, Want
@@ -806,7 +807,7 @@ ENTRIES = [
         PeerContext(2**64 - 1, 2, "host", "", "program"),
         7,
         (Endpoint("PubChannel", "a.txt.pub-sub", "a.txt.sub-pub"),),
-        (X_ID, 2**63),
+        frozenset((X_ID, 2**63)),
     ),
 ]
 
@@ -819,13 +820,12 @@ def news_of(data: bytes) -> bytes:
 
 def test_what_is_told_of_contexts_arrives_in_its_place() -> None:
     news = News()
-    announcements = [announcement_of(entry) for entry in ENTRIES]
-    news.add(announcements)
+    news.add(map(announcement_of, ENTRIES))
     stream = [plain_package(b"before", 1), encode_news(news), plain_package(b"after", 2)]
     protocol = open_protocol(is_extended=True)
     events = receive_byte_by_byte(protocol, b"".join(stream))
     assert [type(event) for event in events[::3]] == [PackagesReceived, PackagesReceived]
-    assert events[1:3] == announcements
+    assert [event.entry for event in events[1:3]] == ENTRIES
 
 
 @pytest.mark.parametrize(
@@ -851,7 +851,8 @@ def test_the_largest_entry_is_read_by_who_accepts_little() -> None:
         entry._replace(peer=entry.peer._replace(name="name" + (room - 8) * "x"))
     )
     assert len(large.data) == MAX_ENTRY_SIZE
-    assert protocol.receive_data(news_of(large.data)) == [large]
+    [event] = protocol.receive_data(news_of(large.data))
+    assert event.entry == large.entry
 
 
 def test_a_bundle_comes_by_itself() -> None:

@@ -9,7 +9,7 @@ from yoton.channels.replier_status import (
     Work,
     status_of,
 )
-from yoton.directory import Peer
+from yoton.entry import Peer
 from yoton.message_types import OBJECT
 
 PEER = Peer(7, 4711, "host", "name", "program.py")

@@ -11,7 +11,7 @@ from typing import Any
 from yoton.clock import Deadline
 from yoton.connection.busy import this_thread
 from yoton.context import Context
-from yoton.directory import Endpoint, Peer
+from yoton.entry import Endpoint, Peer
 from yoton.events import Event, Signal, app
 from yoton.exceptions import ArgumentError, ChannelClosed, EncodeError
 from yoton.message_types import MSGPACK_AVAILABLE, TEXT, MessageType, ObjectMessageType

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from yoton.directory import Peer
+from yoton.entry import Peer
 from yoton.exceptions import CodecError
 from yoton.message_types import OBJECT
 

@@ -28,7 +28,8 @@ from yoton.connection.session import Session
 from yoton.connection.streams import ByteStream
 from yoton.connection.threaded import CLOSE_TIMEOUT, ThreadedLink
 from yoton.connection.traffic import Traffic
-from yoton.directory import Announcement, News
+from yoton.directory import News
+from yoton.entry import Announcement
 from yoton.events import Signal
 from yoton.exceptions import ArgumentError, ConnectionClosed, FlushTimeout
 from yoton.gaps import Gap

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 from yoton._version import __version__
 from yoton.connection import framing, handshake
 from yoton.connection.framing import DEFAULT_MAX_DATA_SIZE, FrameDecoder
-from yoton.directory import Announcement, News, read_announcement
+from yoton.directory import News
+from yoton.entry import Announcement, read_announcement
 from yoton.exceptions import CodecError, LocalUsageError, RemoteProtocolError
 from yoton.gaps import Gap, GapPackage, Loss, Losses
 from yoton.interest import Confirm, Decline, Notice, Want

@@ -56,7 +56,8 @@ from yoton.connection.session import Session
 from yoton.connection.streams import ByteStream, read_some
 from yoton.connection.traffic import Traffic
 from yoton.connection.writer import Writer
-from yoton.directory import Announcement, News
+from yoton.directory import News
+from yoton.entry import Announcement
 from yoton.exceptions import CodecError, ConnectFailed
 from yoton.gaps import Gap
 from yoton.interest import Confirm, Decline, Notice, Want

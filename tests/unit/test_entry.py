@@ -1,0 +1,113 @@
+"""Entries and the bytes as which they travel."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from yoton import tagged
+from yoton.entry import (
+    MAX_CHANNELS,
+    MAX_ENTRY_SIZE,
+    MAX_NEIGHBOURS,
+    Endpoint,
+    Entry,
+    Peer,
+    Place,
+    announcement_of,
+    read_announcement,
+)
+from yoton.exceptions import CodecError
+
+PUB = Endpoint("PubChannel", "chat.txt.pub-sub", "chat.txt.sub-pub")
+ENTRY = Entry(Peer(2, 20, "host", "name", "program.py"), 1, (PUB,), frozenset((1,)))
+
+ids = st.integers(0, 2**64 - 1)
+texts = st.text(st.characters(codec="utf-8"), max_size=20)
+entries = st.builds(
+    Entry,
+    st.builds(Peer, ids, st.integers(0, 2**31), texts, texts, texts),
+    st.integers(0, 2**63 - 1),
+    st.lists(st.builds(Endpoint, texts, texts, texts), max_size=4).map(tuple),
+    st.frozensets(ids, max_size=4),
+)
+
+
+@given(entries)
+def test_an_entry_comes_as_it_was(entry: Entry) -> None:
+    written = announcement_of(entry)
+    read = read_announcement(written.data)
+    assert (read.entry, read.data, read.places) == (entry, written.data, written.places)
+
+
+def test_an_entry_is_read_once_and_no_longer_kept_than_it_is_known() -> None:
+    data = announcement_of(ENTRY).data
+    first = read_announcement(data)
+    assert read_announcement(bytes(bytearray(data))) is first
+    remembered = weakref.ref(first)
+    del first
+    gc.collect()
+    assert remembered() is None
+
+
+def test_places_are_both_sides_of_the_slots_of_all_channels() -> None:
+    mood = Endpoint("StateChannel", "mood", "mood")
+    places = announcement_of(ENTRY._replace(endpoints=(PUB, mood))).places
+    assert places == {
+        Place(PUB.sends_on, is_sender=True),
+        Place(PUB.receives_on, is_sender=False),
+        Place("mood", is_sender=True),
+        Place("mood", is_sender=False),
+    }
+
+
+@given(entries, st.data())
+def test_bytes_that_are_no_entry_are_refused(entry: Entry, data: st.DataObject) -> None:
+    whole = announcement_of(entry).data
+    cut = data.draw(st.integers(0, len(whole) - 1))
+    with pytest.raises(CodecError):
+        read_announcement(whole[:cut])
+
+
+@given(st.binary(max_size=50))
+def test_other_bytes_raise_nothing_else(data: bytes) -> None:
+    with pytest.raises(CodecError):
+        read_announcement(data)
+
+
+FIELDS = tagged.decode(announcement_of(ENTRY).data)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"id": None},
+        {"id": True},
+        {"pid": "1"},
+        {"host": 1},
+        {"name": None},
+        {"program": []},
+        {"version": 1.0},
+        {"channels": None},
+        {"channels": [1]},
+        {"channels": [("a", "b")]},
+        {"channels": [("a", "b", 3)]},
+        {"channels": [tuple(PUB)] * (MAX_CHANNELS + 1)},
+        {"neighbours": ["1"]},
+        {"neighbours": [1] * (MAX_NEIGHBOURS + 1)},
+        {"extra": "x" * MAX_ENTRY_SIZE},
+    ],
+    ids=lambda changes: f"{changes!r:.40}",
+)
+def test_an_entry_with_other_fields_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(CodecError):
+        read_announcement(tagged.encode({**FIELDS, **changes}))
+
+
+def test_what_is_no_dict_is_no_entry() -> None:
+    with pytest.raises(CodecError):
+        read_announcement(tagged.encode([1]))

@@ -1,0 +1,215 @@
+"""What a context tells of itself, and the bytes as which that travels."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeVar
+from weakref import WeakValueDictionary
+
+from yoton import tagged
+from yoton.exceptions import CodecError, DecodeError
+
+T = TypeVar("T")
+
+#: Bytes of an entry as it travels: what every peer accepts, as with a hello, however little it
+#: accepts otherwise.
+MAX_ENTRY_SIZE = 65536
+
+#: Channels that an entry tells of: more than anybody has, and with common names, half an entry.
+MAX_CHANNELS = 500
+
+#: Neighbours that an entry tells of: all that can be known.
+MAX_NEIGHBOURS = 1024
+
+#: Characters of the texts by which a context is known; they are for people.
+MAX_TEXT_LENGTH = 250
+
+_UINT64 = 2**64
+
+
+class Peer(NamedTuple):
+    """A context of the network.
+
+    Parameters
+    ----------
+    id : int
+        Id of the context, see `Context.id`.
+    pid : int
+        Id of its process.
+    host : str
+        Name of the machine that it runs on.
+    name : str
+        Name that its program gave it, "" if none.
+    program : str
+        File name of the program.
+    """
+
+    id: int
+    pid: int
+    host: str
+    name: str
+    program: str
+
+
+class Endpoint(NamedTuple):
+    """A channel, as others know it.
+
+    Parameters
+    ----------
+    kind : str
+        Name of its class, as "PubChannel".
+    sends_on, receives_on : str
+        Full names of its slots, see `yoton.package.normal_slot_name`.
+    """
+
+    kind: str
+    sends_on: str
+    receives_on: str
+
+
+class Entry(NamedTuple):
+    """What a context tells of itself.
+
+    Parameters
+    ----------
+    peer : Peer
+        Who it is.
+    version : int
+        Counts its changes.
+    endpoints : tuple of Endpoint
+        Its channels.
+    neighbours : frozenset of int
+        Ids of the contexts that it is connected to.
+    """
+
+    peer: Peer
+    version: int
+    endpoints: tuple[Endpoint, ...] = ()
+    neighbours: frozenset[int] = frozenset()
+
+
+class Place(NamedTuple):
+    """A slot, and which side of it."""
+
+    slot: str
+    is_sender: bool
+
+
+class Announcement:
+    """An entry, and the bytes as which it travels: it is passed on as it came.
+
+    Attributes
+    ----------
+    places : frozenset of Place
+        Where it sends and receives.
+    """
+
+    __slots__ = ("__weakref__", "data", "entry", "places")
+
+    def __init__(self, entry: Entry, data: bytes) -> None:
+        self.entry = entry
+        self.data = data
+        senders = {Place(endpoint.sends_on, is_sender=True) for endpoint in entry.endpoints}
+        receivers = {Place(endpoint.receives_on, is_sender=False) for endpoint in entry.endpoints}
+        self.places = frozenset(senders | receivers)
+
+
+#: What was read and is known to somebody in this process: entries come by several ways, and to
+#: several contexts, and reading one takes longer than all the rest.
+_announcements: WeakValueDictionary[bytes, Announcement] = WeakValueDictionary()
+
+
+def announcement_of(entry: Entry) -> Announcement:
+    """Write an entry as it travels."""
+    peer = entry.peer
+    fields = {
+        **peer._asdict(),
+        "id": _signed(peer.id),
+        "version": entry.version,
+        "channels": list(entry.endpoints),
+        "neighbours": [_signed(i) for i in sorted(entry.neighbours)],
+    }
+    # The encoding that a process without msgpack reads too.
+    return Announcement(entry, tagged.encode(fields))
+
+
+def read_announcement(data: bytes) -> Announcement:
+    """Read an entry that a peer sent, unless this process has read it before.
+
+    Raises
+    ------
+    DecodeError
+        It is none, or larger than one may be.
+    """
+    announcement = _announcements.get(data)
+    if announcement is None:
+        announcement = _announcements[data] = Announcement(_decode(data), data)
+    return announcement
+
+
+def _decode(data: bytes) -> Entry:
+    if len(data) > MAX_ENTRY_SIZE:
+        raise DecodeError(f"an entry of {len(data)} bytes")
+    fields = tagged.decode(data)
+    if not isinstance(fields, dict):
+        raise DecodeError("an entry is a dict")
+    peer = Peer(
+        _field(fields, "id", int) % _UINT64,
+        _field(fields, "pid", int),
+        *(_field(fields, key, str) for key in ("host", "name", "program")),
+    )
+    channels = _items(fields, "channels", tuple, MAX_CHANNELS)
+    if any(len(channel) != 3 or not all(type(t) is str for t in channel) for channel in channels):
+        raise DecodeError("a channel in an entry is a tuple of three texts")
+    neighbours = _items(fields, "neighbours", int, MAX_NEIGHBOURS)
+    return Entry(
+        peer,
+        _field(fields, "version", int),
+        tuple(Endpoint(*channel) for channel in channels),
+        frozenset(i % _UINT64 for i in neighbours),
+    )
+
+
+def _field(fields: dict[Any, Any], key: str, kind: type[T]) -> T:
+    value = fields.get(key)
+    if type(value) is not kind:
+        raise DecodeError(f"an entry has {value!r:.60} as {key}")
+    return value
+
+
+def _items(fields: dict[Any, Any], key: str, kind: type[T], limit: int) -> list[T]:
+    items = _field(fields, key, list)
+    if len(items) > limit or any(type(item) is not kind for item in items):
+        raise DecodeError(f"an entry has {len(items)} {key}, or some that are none")
+    return items
+
+
+def _signed(number: int) -> int:
+    """Get a number of 64 bits as the signed one with the same bits, which the encoding knows."""
+    return number if number < _UINT64 // 2 else number - _UINT64
+
+
+def with_short_texts(peer: Peer) -> Peer:
+    """Cut the texts of a peer, and take out what cannot travel."""
+
+    def short(text: str) -> str:
+        # The name of a host or a file may have bytes that are no text.
+        return text[:MAX_TEXT_LENGTH].encode("utf-8", "replace").decode()
+
+    host, name, program = map(short, (peer.host, peer.name, peer.program))
+    return peer._replace(host=host, name=name, program=program)
+
+
+def fitting(entry: Entry) -> Entry:
+    """Leave out those channels that an entry has no room for."""
+    # A little more than the rest takes with the count of the channels.
+    room = MAX_ENTRY_SIZE - len(announcement_of(entry._replace(endpoints=())).data) - 16
+    endpoints = []
+    for endpoint in entry.endpoints[:MAX_CHANNELS]:
+        try:
+            room -= len(tagged.encode(endpoint))
+        except CodecError:
+            continue  # a name that is no text
+        if room < 0:
+            break
+        endpoints.append(endpoint)
+    return entry._replace(endpoints=tuple(endpoints))
