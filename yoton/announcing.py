@@ -36,6 +36,10 @@ logger = logging.getLogger(__name__)
 #: the other, and a directory comes as one package for each context.
 GATHER_TIME = 0.001
 
+#: Seconds for each known context in which they gather after the last ones were told: telling
+#: takes longer in a larger network, and while many join it must not be all that anybody does.
+REST_TIME = 0.0005
+
 
 class Announced(Interface):
     """What is known here of a channel."""
@@ -90,6 +94,8 @@ class Announcing:
         # Until when there is a call of the scheduler to come, which settles what happens before.
         # Set without the lock, as a call too many does no harm.
         self._settles_at = 0.0
+        # The earliest time of the next one.
+        self._rests_until = 0.0
 
     # What the context and its channels tell
 
@@ -174,7 +180,7 @@ class Announcing:
         now = scheduler.now()
         if now < self._settles_at:
             return
-        due = now + GATHER_TIME
+        due = max(now + GATHER_TIME, self._rests_until)
         if _call_at(due, self._settle):
             self._settles_at = due
 
@@ -191,6 +197,7 @@ class Announcing:
 
     def _settle_without_waiting(self) -> None:
         with self._lock:
+            self._rests_until = scheduler.now() + REST_TIME * self._directory.size
             self._changed.wake_all()
             # A copy: a finalizer may close a channel meanwhile.
             channels = dict(self._channels)

@@ -8,7 +8,7 @@ import pytest
 from manual_scheduler import ManualScheduler
 
 from yoton import announcing as announcing_module
-from yoton.announcing import GATHER_TIME, Announcing
+from yoton.announcing import GATHER_TIME, REST_TIME, Announcing
 from yoton.connection.protocol import Identity
 from yoton.directory import News
 from yoton.entry import Endpoint, Entry, Peer, announcement_of, read_announcement
@@ -104,6 +104,26 @@ def test_changes_that_follow_each_other_are_told_together(node: Node) -> None:
         node.scheduler.advance(GATHER_TIME / 20)
     node.settle()
     assert [len(endpoints) for endpoints in node.told_endpoints()] == [10]
+
+
+def test_the_larger_the_network_the_longer_changes_gather(node: Node) -> None:
+    others = range(3, 100)
+    for i in (PEER_ID, *others):
+        neighbours = (OWN_ID, *others) if i == PEER_ID else (PEER_ID,)
+        entry = Entry(Peer(i, 20, "", "", ""), 1, (), frozenset(neighbours))
+        node.announcing.heard(node.line, announcement_of(entry))  # type: ignore[arg-type]
+    node.settle()
+    node.scheduler.advance(len(others))
+    times: list[float] = []
+    began = node.scheduler.time
+    while node.scheduler.time < began + 1.0:
+        node.announcing.channel_made(Channel(), PUB)
+        node.scheduler.advance(GATHER_TIME)
+        if node.line.take():
+            times.append(node.scheduler.time - began)
+    assert times[0] == pytest.approx(GATHER_TIME)
+    assert times[1] == pytest.approx(100 * REST_TIME, abs=3 * GATHER_TIME)
+    assert len(times) == pytest.approx(1.0 / (100 * REST_TIME), rel=0.1)
 
 
 def test_no_change_is_left_untold_whenever_it_comes(node: Node) -> None:
