@@ -15,6 +15,7 @@
             BindFailed            no port could be bound
             ConnectionClosed      the connection ended while it was needed
         FlushTimeout              pending packages did not leave in time (a RuntimeError)
+        HighWaterMarkReached      too much waits, and the policy is to tell so
         RequestError              the method at the replier raised an error
         CodecError
             EncodeError           a message that cannot be carried (a ValueError)
@@ -80,6 +81,26 @@ class ConnectionClosed(ConnectionProblem):
 
 class FlushTimeout(YotonError, RuntimeError):
     """Pending packages had not left when the deadline passed."""
+
+
+class HighWaterMarkReached(YotonError):
+    """So much waits somewhere that a message was not sent, or messages were dropped.
+
+    Parameters
+    ----------
+    message : str
+        What was to be done.
+    dropped : int
+        How many messages were dropped since the last time that this was told; 0 for one that
+        was not sent.
+    """
+
+    def __init__(self, message: str, dropped: int = 0) -> None:
+        super().__init__(message)
+        self.dropped = dropped
+
+    def __reduce__(self) -> tuple[type[HighWaterMarkReached], tuple[str, int]]:
+        return type(self), (str(self), self.dropped)
 
 
 class RequestError(YotonError):

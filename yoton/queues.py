@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -22,11 +23,17 @@ class Overflow(enum.Enum):
     DROP_NEW = "new"
 
 
+def _weightless(item: object) -> int:
+    return 0
+
+
 class BoundedQueue(Generic[T]):
     """First in, first out, between any number of threads.
 
     Taking an item needs no lock, as it is one call into C. So whoever holds the lock may find
-    that an item is gone that was there a step before.
+    that an item is gone that was there a step before. For the same reason nobody notes the size
+    of what is taken: the queue knows an upper bound of its size, and weighs what it holds when
+    that is too much.
 
     Parameters
     ----------
@@ -34,6 +41,10 @@ class BoundedQueue(Generic[T]):
         Number of items that it holds at most.
     overflow : Overflow
         Which item is dropped when one comes while it is full.
+    max_size : float
+        Size of the items that it holds at most. A single one may be larger.
+    size_of : callable
+        Tells the size of an item.
 
     Attributes
     ----------
@@ -47,19 +58,29 @@ class BoundedQueue(Generic[T]):
         The most items that it has held at a time.
     """
 
-    def __init__(self, limit: int, overflow: Overflow) -> None:
-        self._limit = limit
-        self._overflow = overflow
-        # Guards what comes in, the counter and the flag.
+    def __init__(
+        self,
+        limit: int,
+        overflow: Overflow,
+        max_size: float = math.inf,
+        size_of: Callable[[T], int] = _weightless,
+    ) -> None:
+        # Guards what comes in, the bounds, the counter and the flag.
         self._lock = threading.RLock()
         self._items: deque[T] = deque()
+        self._size_of = size_of
+        # The size of what it holds, or more.
+        self._size_bound = 0
+        # Whether that is just being made smaller.
+        self._is_settling = False
+        self.peak = 0
+        self.set_bounds(limit, overflow, max_size)
         # A method of the deque itself, as it is called twice for each message.
         self.has_items: Callable[[], int] = self._items.__len__
         self._closed = False
         self._changed = WaitPoint(self._lock)
         self.dropped = 0
         self.dropped_closed = 0
-        self.peak = 0
 
     def __len__(self) -> int:
         return len(self._items)
@@ -69,6 +90,44 @@ class BoundedQueue(Generic[T]):
         """Whether it takes no more items."""
         return self._closed
 
+    def set_bounds(
+        self,
+        limit: float,
+        overflow: Overflow,
+        max_size: float = math.inf,
+        *,
+        keeps_latest: bool = False,
+    ) -> None:
+        """Have other bounds from now on; what it holds is not dropped before something comes.
+
+        Parameters
+        ----------
+        limit, overflow, max_size
+            As of the queue.
+        keeps_latest : bool
+            When it has to drop something, keep the newest item alone.
+        """
+        with self._lock:
+            self._limit = limit
+            self._overflow = overflow
+            self._max_size = max_size
+            self._keeps_latest = keeps_latest
+            # With more items than these, it holds too many or the most that it ever did.
+            self._ordinary_count = min(self.peak, limit)
+
+    def size_is_over(self, size: float) -> bool:
+        """Tell whether what it holds has more than that size; takes as long as there is much."""
+        if self._size_bound <= size:
+            return False
+        with self._lock:
+            if not self._is_settling:
+                self._is_settling = True
+                try:
+                    self._weigh()
+                finally:
+                    self._is_settling = False
+            return self._size_bound > size
+
     def put(self, item: T) -> bool:
         """Append an item; never blocks.
 
@@ -77,10 +136,18 @@ class BoundedQueue(Generic[T]):
         bool
             True if nothing was dropped for it, neither the item nor an older one.
         """
-        return self.put_all((item,))
+        return self.put_all((item,), self._size_of(item))
 
-    def put_all(self, items: Iterable[T]) -> bool:
-        """Append several items in one step; True if nothing was dropped for them."""
+    def put_all(self, items: Iterable[T], size: int = 0) -> bool:
+        """Append several items in one step; True if nothing was dropped for them.
+
+        Parameters
+        ----------
+        items : iterable
+            What to append.
+        size : int
+            The size of all of them, as `size_of` tells it.
+        """
         with self._lock:
             before = self.dropped
             if self._changed.parked:
@@ -90,22 +157,51 @@ class BoundedQueue(Generic[T]):
                 self.dropped += count
                 self.dropped_closed += count
             else:
+                # First: an interrupt in between makes the bound too large, never too small.
+                self._size_bound += size
                 self._items.extend(items)
-                # The peak is never above the limit.
-                if len(self._items) > self.peak:
+                if len(self._items) > self._ordinary_count or self._size_bound > self._max_size:
                     self._grow()
             return self.dropped == before
 
     def _grow(self) -> None:
         self._drop_surplus()
         self.peak = max(self.peak, len(self._items))
+        self._ordinary_count = min(self.peak, self._limit)
 
     def _drop_surplus(self) -> None:
+        # What a finalizer puts meanwhile is looked at here, as only one may settle the bound.
+        if self._is_settling:
+            return
+        self._is_settling = True
+        try:
+            if self._size_bound > self._max_size:
+                self._weigh()
+            if self._keeps_latest and self._is_over():
+                self._drop_until(lambda: len(self._items) <= 1)
+            self._drop_until(lambda: not self._is_over())
+        finally:
+            self._is_settling = False
+
+    def _is_over(self) -> bool:
+        count = len(self._items)
+        return count > self._limit or (self._size_bound > self._max_size and count > 1)
+
+    def _drop_until(self, is_enough: Callable[[], bool]) -> None:
         drop = self._items.popleft if self._overflow is Overflow.DROP_OLD else self._items.pop
-        while len(self._items) > self._limit:
+        while not is_enough():
             with contextlib.suppress(IndexError):
-                drop()
+                dropped = drop()
                 self.dropped += 1
+                size = self._size_of(dropped)
+                # Nothing comes in between: no interrupt, no finalizer that puts something.
+                self._size_bound -= size
+
+    def _weigh(self) -> None:
+        bound = self._size_bound
+        weight = sum(map(self._size_of, self._items.copy()))
+        # What a finalizer has put meanwhile is in the bound, and stays in it.
+        self._size_bound += weight - bound
 
     def take(self) -> T | None:
         """Take the oldest item; None if there is none."""

@@ -15,7 +15,7 @@ FLOORS = """
 _version clock exceptions hashing connection.busy
 waiting package address misfit arrays request_line
 gaps
-queues routing interest numbering tagged packed client_loop workers traffic
+queues marks routing interest numbering tagged packed client_loop workers traffic
 message_types clientserver entry
 directory
 
@@ -47,7 +47,7 @@ testing
 
 channels.condition channels.sync channels.replier_status channels.negotiation
 channels.error_replies channels.exporting
-channels.forked_output
+channels.forked_output channels.coalescing
 channels.base channels.future channels.runners
 channels.pubsub channels.state channels.negotiating
 channels.file channels.simple_socket channels.reqrep

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 
@@ -25,17 +26,39 @@ def filled_queue(*items: int) -> BoundedQueue[int]:
     return queue
 
 
+def weight(item: int) -> int:
+    """Get the size of a number, for queues that count it."""
+    return abs(item) % 7
+
+
 class QueueMachine(RuleBasedStateMachine):
     """A queue against a list, in one thread."""
 
-    @initialize(limit=st.integers(min_value=1, max_value=4), overflow=st.sampled_from(Overflow))
-    def make(self, limit: int, overflow: Overflow) -> None:
-        self.limit = limit
-        self.overflow = overflow
-        self.queue = make_queue(limit, overflow)
+    @initialize(
+        limit=st.integers(min_value=1, max_value=4),
+        overflow=st.sampled_from(Overflow),
+        max_size=st.integers(min_value=1, max_value=20) | st.just(math.inf),
+        keeps_latest=st.booleans(),
+    )
+    def make(self, limit: int, overflow: Overflow, max_size: float, keeps_latest: bool) -> None:
+        self.queue = BoundedQueue(limit, overflow, max_size, weight)
         self.expected: list[int] = []
         self.dropped = 0
         self.is_closed = False
+        self.set_bounds(limit, overflow, max_size, keeps_latest)
+
+    @rule(
+        limit=st.integers(min_value=1, max_value=4),
+        overflow=st.sampled_from(Overflow),
+        max_size=st.integers(min_value=1, max_value=20),
+        keeps_latest=st.booleans(),
+    )
+    def set_bounds(
+        self, limit: int, overflow: Overflow, max_size: float, keeps_latest: bool
+    ) -> None:
+        self.limit, self.max_size = limit, max_size
+        self.overflow, self.keeps_latest = overflow, keeps_latest
+        self.queue.set_bounds(limit, overflow, max_size, keeps_latest=keeps_latest)
 
     @rule(item=st.integers())
     def put(self, item: int) -> None:
@@ -43,18 +66,34 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(items=st.lists(st.integers(), max_size=8), as_iterator=st.booleans())
     def put_all(self, items: list[int], as_iterator: bool) -> None:
-        self.expect_put(self.queue.put_all(iter(items) if as_iterator else items), items)
+        size = sum(map(weight, items))
+        self.expect_put(self.queue.put_all(iter(items) if as_iterator else items, size), items)
 
     def expect_put(self, is_accepted: bool, items: list[int]) -> None:
-        room = 0 if self.is_closed else self.limit - len(self.expected)
-        surplus = max(0, len(items) - room)
-        assert is_accepted is (surplus == 0)
-        self.dropped += surplus
+        before = self.dropped
         if self.is_closed:
-            return
-        together = [*self.expected, *items]
-        is_old = self.overflow is Overflow.DROP_OLD
-        self.expected = together[-self.limit :] if is_old else together[: self.limit]
+            self.dropped += len(items)
+        else:
+            self.expected += items
+            self.drop_surplus()
+        assert is_accepted is (self.dropped == before)
+
+    def drop_surplus(self) -> None:
+        left = 1 if self.keeps_latest and self.is_over() else self.limit
+        while self.is_over() or len(self.expected) > left:
+            self.expected.pop(0 if self.overflow is Overflow.DROP_OLD else -1)
+            self.dropped += 1
+
+    def is_over(self) -> bool:
+        count = len(self.expected)
+        return count > self.limit or (count > 1 and self.size() > self.max_size)
+
+    def size(self) -> int:
+        return sum(map(weight, self.expected))
+
+    @rule(size=st.integers(min_value=0, max_value=20))
+    def size_is_over(self, size: int) -> None:
+        assert self.queue.size_is_over(size) is (self.size() > size)
 
     @rule()
     def get(self) -> None:
@@ -109,6 +148,34 @@ def test_a_full_queue_drops_the_new_item() -> None:
     assert [queue.put(item) for item in (1, 2, 3)] == [True, True, False]
     assert queue.take_all() == [1, 2]
     assert queue.dropped == 1
+
+
+def test_a_queue_is_bounded_in_size_but_for_a_single_item() -> None:
+    queue = BoundedQueue[str](100, Overflow.DROP_OLD, 6, len)
+    assert [queue.put(item) for item in ("abc", "def", "g")] == [True, True, False]
+    assert queue.take_all() == ["def", "g"]
+    assert queue.put("larger than all")
+    assert not queue.put("x")
+    assert queue.take_all() == ["x"]
+    assert queue.dropped == 2
+
+
+def test_what_was_taken_leaves_room() -> None:
+    queue = BoundedQueue[str](100, Overflow.DROP_NEW, 6, len)
+    for _ in range(10):
+        assert queue.put("abc")
+        assert queue.put("def")
+        assert (queue.take(), queue.take()) == ("abc", "def")
+    assert queue.dropped == 0
+    assert not queue.size_is_over(0)
+
+
+def test_a_queue_that_keeps_the_latest_drops_all_others() -> None:
+    queue = make_queue(3)
+    queue.set_bounds(3, Overflow.DROP_OLD, keeps_latest=True)
+    assert queue.put_all([1, 2, 3])
+    assert not queue.put(4)
+    assert (queue.take_all(), queue.dropped) == ([4], 3)
 
 
 def test_a_closed_queue_takes_nothing_and_still_gives_what_it_holds() -> None:
@@ -190,6 +257,46 @@ def test_what_a_finalizer_puts_at_any_moment_is_not_lost_and_wakes(use: Use) -> 
             assert 99 in [*target, *queue.take_all()]
             assert not waiting.locked()
     assert moment > 1
+
+
+def heavy_queue() -> BoundedQueue[str]:
+    queue = BoundedQueue[str](100, Overflow.DROP_OLD, 6, len)
+    assert queue.put_all(["abc", "de"], 5)
+    assert queue.take() == "abc"
+    assert queue.put("fghi")
+    return queue
+
+
+def test_an_interrupt_at_any_moment_leaves_the_size_bounded() -> None:
+    moment = 0
+    is_over = False
+    while not is_over:
+        moment += 1
+        queue = heavy_queue()
+        is_over = not is_interrupted(lambda queue=queue: queue.put_all(["j", "kl"], 3), moment)
+        assert not is_held(queue)
+        assert queue._size_bound >= sum(map(len, queue._items))
+        queue.put("m")
+        assert not queue.size_is_over(6)
+    assert moment > 10
+
+
+def test_what_a_finalizer_puts_or_takes_at_any_moment_leaves_the_size_bounded() -> None:
+    moment = 0
+    is_over = False
+    while not is_over:
+        moment += 1
+        queue, taken = heavy_queue(), list[str]()
+        is_over = not call_with(
+            lambda queue=queue: queue.put_all(["j", "kl"], 3),
+            lambda queue=queue, taken=taken: (taken.append(queue.take()), queue.put("nop")),
+            moment,
+        )
+        assert queue._size_bound >= sum(map(len, queue._items))
+        assert not queue.size_is_over(6)
+        put = 5 if is_over else 6
+        assert put == 1 + len([item for item in taken if item]) + len(queue) + queue.dropped
+    assert moment > 10
 
 
 def test_items_put_together_are_all_in_or_none_when_interrupted() -> None:

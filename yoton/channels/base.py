@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import functools
 import logging
-import threading
 from collections.abc import Iterator
 from typing import Any
 
+from yoton.channels.coalescing import CoalescedSignal
 from yoton.clock import Deadline
 from yoton.connection.busy import this_thread
 from yoton.context import Context
 from yoton.entry import Endpoint, Peer
-from yoton.events import Event, Signal, app
+from yoton.events import Signal
 from yoton.exceptions import ArgumentError, ChannelClosed, EncodeError
+from yoton.marks import DEFAULT_MAX_SIZE
 from yoton.message_types import MSGPACK_AVAILABLE, TEXT, MessageType, ObjectMessageType
 from yoton.package import EVERYONE, Envelope, Package, normal_slot_name
 from yoton.queues import BoundedQueue
@@ -72,13 +73,13 @@ class BaseChannel:
         # What came, in the form in which the channel keeps it.
         self._inbox: BoundedQueue[Any] = self._new_inbox()
         self._is_closed = False
-        self._has_told_of_drops = False
-        self._received = Signal()
+        self._has_logged_drops = False
+        # As `dropped` was at the last emission.
+        self._dropped_before = 0
+        self._received = CoalescedSignal(self._emit_received)
+        self._dropped_messages = CoalescedSignal(self._emit_dropped)
         self._gap = Signal()
         self._peers_changed = Signal()
-        # Guards the flag that an emission of received is in the event queue.
-        self._announcement_lock = threading.RLock()
-        self._is_announced = False
         self._messages_lost = 0
         # A subclass of the user's may have a method of that name, for its requesters.
         self._books = Books(Flow(), Flow(), functools.partial(BaseChannel.stats, self))
@@ -102,7 +103,14 @@ class BaseChannel:
             raise
 
     def _new_inbox(self) -> BoundedQueue[Any]:
-        return BoundedQueue(self._context.queue_limit, self._context.queue_overflow)
+        context = self._context
+        return BoundedQueue(
+            context.queue_limit, context.queue_overflow, DEFAULT_MAX_SIZE, self._size_in_inbox
+        )
+
+    def _size_in_inbox(self, item: Any) -> int:
+        """Get the bytes of the message of something in the inbox."""
+        return len(item[0].data)
 
     def _prepare(self) -> None:
         """Make what a subclass needs before packages may arrive."""
@@ -134,8 +142,16 @@ class BaseChannel:
 
     @property
     def dropped(self) -> int:
-        """The number of messages that were dropped because too many were pending."""
+        """The number of messages that were dropped because too many were waiting."""
         return self._inbox.dropped
+
+    @property
+    def dropped_messages(self) -> Signal:
+        """Signal that messages were dropped; handlers get the channel and their number.
+
+        That is how many there were since the last emission: any number makes one.
+        """
+        return self._dropped_messages.signal
 
     @property
     def received(self) -> Signal:
@@ -143,7 +159,7 @@ class BaseChannel:
 
         Several messages may make one emission, and they may be received before it is handled.
         """
-        return self._received
+        return self._received.signal
 
     @property
     def gap(self) -> Signal:
@@ -325,32 +341,36 @@ class BaseChannel:
 
     def deliver(self, package: Package, numbers: Iterator[int]) -> bool:
         """Put packages into the inbox; the routing lock is held."""
-        self._inbox.put_all(zip(package.packages(), numbers, strict=False))
+        messages = zip(package.packages(), numbers, strict=False)
+        self._inbox.put_all(messages, len(package.data))
         return True
 
     def packages_delivered(self) -> None:
         """Tell the user that messages came."""
-        if self._inbox.dropped and not self._has_told_of_drops:
-            self._has_told_of_drops = True
-            logger.warning("%r: not read often enough, messages are dropped", self)
-        self._announce_received()
+        self._tell_of_drops()
+        self._received.announce()
 
     def act_leading(self) -> bool:
         """Leave it to another thread: False."""
         return False
 
-    def _announce_received(self) -> None:
-        if not self._received.has_handlers:
+    def _tell_of_drops(self) -> None:
+        """Tell the user of messages that were dropped since the last time."""
+        if self.dropped == self._dropped_before:
             return
-        with self._announcement_lock:
-            is_first, self._is_announced = not self._is_announced, True
-        # An event that finds no place in the queue must not keep the later ones from it.
-        if is_first and not app.post(Event(self._emit_received)):
-            self._is_announced = False
+        if not self._has_logged_drops:
+            self._has_logged_drops = True
+            logger.warning("%r: does not keep up, messages are dropped", self)
+        self._dropped_messages.announce()
 
     def _emit_received(self) -> None:
-        self._is_announced = False
-        self._received.emit_now(self)
+        self._received.signal.emit_now(self)
+
+    def _emit_dropped(self) -> None:
+        dropped = self.dropped
+        count, self._dropped_before = dropped - self._dropped_before, dropped
+        if count:
+            self._dropped_messages.signal.emit_now(self, count)
 
     def peers_have_changed(self) -> None:
         """Tell the user that others came or went."""

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 from yoton.channels.base import BaseChannel
-from yoton.channels.sync import OK, ReceiverWord, SenderHold
+from yoton.channels.sync import (
+    FULL,
+    HOLD_TIMEOUT,
+    OK,
+    ReceiverWord,
+    SenderHold,
+    wait_word,
+)
 from yoton.clock import FOREVER, Deadline, monotonic
-from yoton.exceptions import ArgumentError
+from yoton.connection.busy import this_thread
+from yoton.exceptions import ArgumentError, HighWaterMarkReached
+from yoton.marks import DEFAULT_MAX_SIZE, HighWaterMark, Policy, checked_mark
 from yoton.package import Package
+from yoton.queues import Overflow
 from yoton.waiting import WaitPoint
-
-#: Seconds that a send waits at most while a subscriber in sync mode is full; then it sends all
-#: the same, so that one that hangs cannot stop the sender.
-HOLD_TIMEOUT = 1.0
 
 
 class PubChannel(BaseChannel):
@@ -99,9 +106,18 @@ class PubChannel(BaseChannel):
 
     def _wait_for_receivers(self) -> None:
         self._context.flush_burst()
-        self._hold_changed.wait_for(
-            lambda: self._is_closed or not self._hold.is_on(monotonic()), Deadline(HOLD_TIMEOUT)
-        )
+        # A finalizer or a signal handler in the middle of reading would wait for just that.
+        if this_thread.is_busy:
+            return
+        begin = monotonic()
+
+        def is_over() -> bool:
+            now = monotonic()
+            return self._is_closed or not self._hold.is_on(now, now - begin)
+
+        with self._hold_lock:
+            patience = self._hold.patience
+        self._hold_changed.wait_for(is_over, Deadline(None if patience == math.inf else patience))
 
     def packages_delivered(self) -> None:
         """Note what subscribers in sync mode say."""
@@ -137,20 +153,30 @@ class SubChannel(BaseChannel):
     _pattern_in = "pub-sub"
 
     def _prepare(self) -> None:
-        # Guards the word.
+        # Guards the word and the count.
         self._sync_lock = threading.RLock()
         self._word: ReceiverWord | None = None
+        # What it says before "full", with the policy "block".
+        self._wait_word: bytes | None = None
+        self._raises = False
+        # As `dropped` was when an exception told of it.
+        self._dropped_raised = 0
+        # Whether there is something to do before a message is received.
+        self._has_to_attend = False
         self._sync_changed = WaitPoint(self._sync_lock)
         # Messages with a receive number below this one are selected; see select_sub_channel.
         self._selected_below = 0
+
+    def _size_in_inbox(self, item: Any) -> int:
+        return len(item[0])
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
         """Get the next pending message; StopIteration if there is none."""
-        if self._word is not None:
-            self._look_at_sync()
+        if self._has_to_attend:
+            self._attend()
         message = self._inbox.take()
         if message is None:
             raise StopIteration
@@ -180,9 +206,12 @@ class SubChannel(BaseChannel):
             What came is no message of this type. A ValueError, for TEXT a UnicodeDecodeError.
         ArgumentError
             block is something else. A ValueError.
+        HighWaterMarkReached
+            Messages were dropped, and the policy is "error". It is raised once; what is pending
+            stays so.
         """
-        if self._word is not None:
-            self._look_at_sync()
+        if self._has_to_attend:
+            self._attend()
         message = self._inbox.take()
         if message is None:
             message = self._wait_for_message(_deadline(block))
@@ -195,9 +224,16 @@ class SubChannel(BaseChannel):
         ------
         DecodeError
             One of them is no message of this type. The others stay pending.
+        HighWaterMarkReached
+            As for `recv`.
         """
+        self._attend()
+        messages = []
+        while message := self._inbox.take():
+            messages.append(self._message_type.message_from_bytes(message[0]))
+        # Once they are taken: the senders may wait for that, and then nothing comes to tell.
         self._look_at_sync()
-        return list(self)
+        return messages
 
     def recv_selected(self) -> list[Any]:
         """Receive the messages that are older than those of the other selected channels.
@@ -208,17 +244,22 @@ class SubChannel(BaseChannel):
         ------
         DecodeError
             One of them is no message of this type. The others stay pending.
+        HighWaterMarkReached
+            As for `recv`.
         """
+        self._attend()
         limit = self._selected_below
         messages = []
         while message := self._inbox.take_if(lambda message: message[1] < limit):
             messages.append(self._message_type.message_from_bytes(message[0]))
-        # Once they are taken: the senders may wait for that, and then nothing comes to tell.
         self._look_at_sync()
         return messages
 
     def set_sync_mode(self, value: bool) -> None:
         """Set whether channels that send to this one are held back when it cannot keep up.
+
+        It takes the place of a high-water mark with the policy "block", and such a mark that
+        of sync mode.
 
         Parameters
         ----------
@@ -226,24 +267,115 @@ class SubChannel(BaseChannel):
             True: `PubChannel.send` waits, up to a second each time, while more than 32
             messages are pending here.
         """
+        if self._wait_word is not None:
+            self._set_default_bounds()
+        self._set_word(ReceiverWord() if value else None)
+
+    def set_high_water_mark(
+        self,
+        messages: int | None = None,
+        size: int | None = None,
+        policy: str = "drop_old",
+        timeout: float | None = None,
+    ) -> None:
+        """Set how many messages may be pending, and what happens to those beyond that.
+
+        It holds for what comes from now on. None of the policies needs an event loop.
+
+        Parameters
+        ----------
+        messages : int, optional
+            How many messages. Default: 1 for "latest", else what the `queue_params` of the
+            context say.
+        size : int, optional
+            How many bytes; a single message may have more. Default: 256 MiB.
+        policy : str
+            ``"drop_old"``: the oldest are dropped. ``"drop_new"``: those that come are.
+            ``"latest"``: all but the newest are. ``"error"``: those that come are, and the next
+            `recv` raises a HighWaterMarkReached. ``"block"``: nothing is dropped; every
+            `PubChannel.send` to this channel waits from there on until half of it has been
+            received, or this context is gone. What was sent before that still comes.
+        timeout : float, optional
+            Only for "block": seconds for which each message waits at most before it is sent all
+            the same. Default: no limit. Publishers of Pyzo's yoton wait a second.
+
+        Raises
+        ------
+        ArgumentError
+            One of them is something else. A ValueError.
+        """
+        mark = checked_mark(messages, size, policy, timeout, self._context.queue_limit)
+        if mark.policy is Policy.BLOCK:
+            self._block(mark)
+            return
+        self._inbox.set_bounds(
+            mark.messages,
+            Overflow.DROP_NEW
+            if mark.policy in (Policy.DROP_NEW, Policy.ERROR)
+            else Overflow.DROP_OLD,
+            mark.size,
+            keeps_latest=mark.policy is Policy.LATEST,
+        )
+        with self._sync_lock:
+            self._dropped_raised = self._inbox.dropped
+            self._raises = mark.policy is Policy.ERROR
+        self._set_word(None if self._wait_word is not None else self._word)
+
+    def _block(self, mark: HighWaterMark) -> None:
+        # What is on its way comes beyond the mark, however many messages it is. Those who do not
+        # wait must not fill the memory all the same.
+        max_size = mark.size + DEFAULT_MAX_SIZE
+        self._inbox.set_bounds(math.inf, self._context.queue_overflow, max_size)
+        self._raises = False
+        word = ReceiverWord(mark.messages - 1, (mark.messages + 1) // 2, mark.size)
+        self._set_word(word, wait_word(mark.timeout))
+        self._look_at_sync()
+
+    def _set_default_bounds(self) -> None:
+        context = self._context
+        self._inbox.set_bounds(context.queue_limit, context.queue_overflow, DEFAULT_MAX_SIZE)
+
+    def _set_word(self, word: ReceiverWord | None, wait: bytes | None = None) -> None:
+        """Have other senders held, or none; those that are held go on first."""
         with self._sync_lock:
             self._sync_changed.wake_all()
             was_full = self._word is not None and self._word.is_full
-            self._word = ReceiverWord() if value else None
-        if was_full and not value:
+            is_another = word is not self._word
+            self._word, self._wait_word = word, wait
+            self._has_to_attend = self._raises or word is not None
+        if was_full and is_another and not self._is_closed:
             self._send_data(OK, may_wait=False)
 
     def deliver(self, package: Package, numbers: Iterator[int]) -> bool:
         """Put messages into the inbox; the routing lock is held."""
-        is_complete = self._inbox.put_all(zip(package.messages(), numbers, strict=False))
-        return not is_complete or self._word is not None or self._received.has_handlers
+        messages = zip(package.messages(), numbers, strict=False)
+        is_complete = self._inbox.put_all(messages, len(package.data))
+        return not is_complete or self._word is not None or self._received.signal.has_handlers
 
     def packages_delivered(self) -> None:
         """Tell the senders whether to wait, and the user that messages came."""
         self._look_at_sync()
         super().packages_delivered()
-        if self._word is not None:
+        # With the policy "block" the other channels have nothing to wait for.
+        if self._word is not None and self._wait_word is None:
             self._wait_for_room()
+
+    def connection_made(self) -> None:
+        """Tell those who came whether to wait."""
+        self._repeat_word()
+
+    def peers_have_changed(self) -> None:
+        """Tell those who came whether to wait, and the user that they did."""
+        self._repeat_word()
+        super().peers_have_changed()
+
+    def _repeat_word(self) -> None:
+        with self._sync_lock:
+            has_to_repeat = self._word is not None and self._wait_word is not None
+            if self._word is not None and has_to_repeat:
+                self._word.forget()
+        if has_to_repeat:
+            self._look_at_sync()
 
     def _wait_for_room(self) -> None:
         """Let the connection wait, as senders may go on until they hear that it is full here."""
@@ -259,18 +391,47 @@ class SubChannel(BaseChannel):
 
     def close(self) -> None:
         """Close the channel: it gets nothing more; what has come can still be received."""
+        if not self._is_closed:
+            self._set_word(None)
         super().close()
+
+    def _attend(self) -> None:
+        """Tell what is to be told before a message is received, to the user and the senders."""
+        if self._raises:
+            self._raise_for_drops()
+        self._look_at_sync()
+
+    def _raise_for_drops(self) -> None:
         with self._sync_lock:
-            self._sync_changed.wake_all()
+            dropped = self._inbox.dropped
+            count, self._dropped_raised = dropped - self._dropped_raised, dropped
+        if count and not self._is_closed:
+            raise HighWaterMarkReached(
+                f"{count} messages came to {self!r} beyond its high-water mark", count
+            )
 
     def _look_at_sync(self) -> None:
-        if self._word is None:
-            return
-        with self._sync_lock:
-            self._sync_changed.wake_all()
-            word = self._word.look(len(self._inbox), monotonic()) if self._word else None
-        if word is not None and not self._is_closed:
-            self._send_data(word, may_wait=False)
+        """Say what is to be said. Whoever says it looks again: the last word has to be true."""
+        said: bytes | None = None
+        while self._word is not None or said is not None:
+            with self._sync_lock:
+                self._sync_changed.wake_all()
+                said = self._next_word(said)
+            if said is None or self._is_closed:
+                return
+            if said is FULL and self._wait_word is not None:
+                self._send_data(self._wait_word, may_wait=False)
+            self._send_data(said, may_wait=False)
+
+    def _next_word(self, said: bytes | None) -> bytes | None:
+        """Note what was said, and get what is to be said; the lock is held."""
+        word, now = self._word, monotonic()
+        if word is None:
+            # The senders were let go before that was said.
+            return OK if said is FULL else None
+        if said is not None:
+            word.said(said, now)
+        return word.look(len(self._inbox), now, self._inbox.size_is_over)
 
 
 def select_sub_channel(*channels: SubChannel) -> SubChannel | None:

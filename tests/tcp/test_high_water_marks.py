@@ -1,0 +1,218 @@
+"""High-water marks with real contexts: each policy, relays, slow and fast subscribers."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from support import PATIENCE, connect, wait_until
+
+from yoton.channels import PubChannel, SubChannel
+from yoton.events import process_events
+from yoton.exceptions import HighWaterMarkReached
+from yoton.message_types import BINARY
+
+#: More than leaves in the milliseconds that it takes to hear that one has to wait.
+MANY = 100_000
+
+
+def texts(numbers):
+    return [str(number) for number in numbers]
+
+
+def send(pub, count):
+    for number in range(count):
+        pub.send(str(number))
+
+
+def start_sending(pub, count):
+    sender = threading.Thread(target=send, args=(pub, count), daemon=True)
+    sender.start()
+    return sender
+
+
+@pytest.fixture
+def chain(make_context):
+    """Get a publisher and a subscriber with a relay between them."""
+    contexts = [make_context() for _ in range(3)]
+    connect(contexts[0], contexts[1])
+    connect(contexts[1], contexts[2])
+    return contexts[0], contexts[2]
+
+
+@pytest.fixture(params=["direct", "by way of a relay"])
+def ends(request):
+    return request.getfixturevalue("pair" if request.param == "direct" else "chain")
+
+
+# At the subscriber
+
+
+@pytest.mark.parametrize(
+    ("policy", "kept"),
+    [("drop_old", range(17, 20)), ("drop_new", range(3)), ("latest", [19])],
+)
+def test_what_a_subscriber_has_no_room_for_is_dropped_and_counted(ends, policy, kept):
+    pub, sub = PubChannel(ends[0], "x"), SubChannel(ends[1], "x")
+    end = SubChannel(ends[1], "end")
+    sub.set_high_water_mark(1 if policy == "latest" else 3, policy=policy)
+    send(pub, 20)
+    PubChannel(ends[0], "end").send("end")
+    assert end.recv(PATIENCE) == "end"
+    assert sub.recv_all() == texts(kept)
+    assert sub.dropped == 20 - len(kept)
+
+
+def test_a_mark_in_bytes(pair):
+    pub, sub = PubChannel(pair[0], "x", BINARY), SubChannel(pair[1], "x", BINARY)
+    sub.set_high_water_mark(size=2500)
+    for number in range(10):
+        pub.send(bytes([number]) * 1000)
+    wait_until(lambda: sub.dropped == 8)
+    assert [message[0] for message in sub.recv_all()] == [8, 9]
+
+
+def test_an_error_is_raised_once_and_loses_nothing_that_is_pending(pair):
+    pub, sub = PubChannel(pair[0], "x"), SubChannel(pair[1], "x")
+    sub.set_high_water_mark(2, policy="error")
+    ways = (sub.recv, sub.recv_all, sub.next, sub.recv_selected)
+    for turn, receive in enumerate(ways, 1):
+        send(pub, 5)
+        wait_until(lambda turn=turn: sub.dropped == 3 * turn)
+        with pytest.raises(HighWaterMarkReached) as info:
+            receive()
+        assert info.value.dropped == 3
+        assert sub.recv_all() == ["0", "1"]
+    assert sub.dropped == 12
+
+
+def test_one_emission_tells_of_many_drops(pair, caplog):
+    pub, sub = PubChannel(pair[0], "x"), SubChannel(pair[1], "x")
+    sub.set_high_water_mark(10)
+    told = []
+    sub.dropped_messages.bind(lambda channel, count: told.append((channel, count)))
+    send(pub, 500)
+    wait_until(lambda: sub.dropped == 490)
+    wait_until(lambda: process_events() or sum(count for _, count in told) == 490)
+    assert len(told) <= 2 and told[0][0] is sub
+    send(pub, 5)
+    wait_until(lambda: process_events() or sum(count for _, count in told) == 495)
+    assert [record.message for record in caplog.records if "dropped" in record.message] == [
+        f"{sub!r}: does not keep up, messages are dropped"
+    ]
+
+
+def test_a_subscriber_that_blocks_loses_nothing_and_needs_no_event_loop(ends):
+    pub, sub = PubChannel(ends[0], "x"), SubChannel(ends[1], "x")
+    sub.set_high_water_mark(20, policy="block")
+    sender = start_sending(pub, MANY)
+    wait_until(lambda: pub._hold.is_lasting)
+    # It has not received anything: the publisher would go on after a second in sync mode.
+    time.sleep(1.2)
+    pending = sub.pending
+    assert 20 <= pending < MANY
+    time.sleep(0.1)
+    assert sub.pending == pending
+    assert [sub.recv(PATIENCE) for _ in range(MANY)] == texts(range(MANY))
+    sender.join(PATIENCE)
+    assert sub.dropped == 0
+
+
+def test_a_subscriber_blocks_by_bytes_as_well(pair):
+    pub, sub = PubChannel(pair[0], "x", BINARY), SubChannel(pair[1], "x", BINARY)
+    sub.set_high_water_mark(size=2**20, policy="block")
+    message = bytes(2**16)
+    sender = threading.Thread(
+        target=lambda: [pub.send(message) for _ in range(1000)], daemon=True
+    )
+    sender.start()
+    most = 0
+    for _ in range(1000):
+        assert sub.recv(PATIENCE) == message
+        most = max(most, sub.pending)
+    sender.join(PATIENCE)
+    assert most < 500
+    assert sub.dropped == 0
+
+
+def test_messages_wait_for_a_subscriber_as_long_as_it_says(pair):
+    pub, sub = PubChannel(pair[0], "x"), SubChannel(pair[1], "x")
+    sub.set_high_water_mark(2, policy="block", timeout=0.3)
+    send(pub, 2)
+    wait_until(lambda: pub._hold.is_lasting)
+    begin = time.monotonic()
+    pub.send("late")
+    assert 0.25 < time.monotonic() - begin < PATIENCE
+    wait_until(lambda: sub.pending == 3)
+
+
+@pytest.mark.parametrize("way", ["context", "channel", "policy", "sync mode"])
+def test_a_subscriber_that_no_longer_blocks_frees_the_publisher(ends, way):
+    pub, sub = PubChannel(ends[0], "x"), SubChannel(ends[1], "x")
+    sub.set_high_water_mark(5, policy="block")
+    sender = start_sending(pub, MANY)
+    wait_until(lambda: pub._hold.is_lasting)
+    assert sender.is_alive()
+    if way == "context":
+        ends[1].close()
+    elif way == "channel":
+        sub.close()
+    elif way == "policy":
+        sub.set_high_water_mark(5)
+    else:
+        sub.set_sync_mode(False)
+    sender.join(PATIENCE)
+    assert not sender.is_alive()
+
+
+def test_who_comes_later_is_held_as_well(make_context):
+    hub, first, second = make_context(), make_context(), make_context()
+    connect(hub, first)
+    sub, pub = SubChannel(hub, "x"), PubChannel(first, "x")
+    sub.set_high_water_mark(5, policy="block")
+    send(pub, 5)
+    wait_until(lambda: pub._hold.is_lasting)
+    connect(hub, second)
+    late = PubChannel(second, "x")
+    wait_until(lambda: late._hold.is_lasting)
+
+
+def test_a_slow_subscriber_that_drops_stalls_no_fast_one(make_context):
+    publisher, slow, fast = make_context(), make_context(), make_context()
+    connect(publisher, slow)
+    connect(publisher, fast)
+    pub, slow_sub, fast_sub = (
+        PubChannel(publisher, "x"),
+        SubChannel(slow, "x"),
+        SubChannel(fast, "x"),
+    )
+    slow_sub.set_high_water_mark(10)
+    sender = start_sending(pub, 3000)
+    begin = time.monotonic()
+    assert [fast_sub.recv(PATIENCE) for _ in range(3000)] == texts(range(3000))
+    assert time.monotonic() - begin < 5
+    sender.join(PATIENCE)
+    wait_until(lambda: slow_sub.dropped + slow_sub.pending == 3000)
+    assert slow_sub.pending == 10
+
+
+def test_a_thread_that_is_held_can_be_freed_by_closing_its_channel(pair):
+    pub, sub = PubChannel(pair[0], "x"), SubChannel(pair[1], "x")
+    sub.set_high_water_mark(5, policy="block")
+    send(pub, 5)
+    wait_until(lambda: pub._hold.is_lasting)
+    errors = []
+
+    def send_one():
+        try:
+            pub.send("never")
+        except OSError as error:
+            errors.append(error)
+
+    sender = threading.Thread(target=send_one, daemon=True)
+    sender.start()
+    wait_until(lambda: pub._hold_changed.parked)
+    pub.close()
+    sender.join(PATIENCE)
+    assert len(errors) == 1
