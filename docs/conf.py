@@ -45,6 +45,7 @@ BETWEEN_ROOMS = [
         "send_package",
         "neighbours",
     ),
+    *("outboxes", "outbox"),
     *("next_recv_number", "queue_limit", "queue_overflow", "lead", "begin_burst", "flush_burst"),
     # of the context, for connections
     *("own_identity", "new_outbox", "log_level", "arrivals", "act"),

@@ -32,6 +32,7 @@ from yoton.entry import Announcement
 from yoton.exceptions import ArgumentError, FlushTimeout, PackageTooLarge
 from yoton.gaps import Gap
 from yoton.interest import Interest, Notice
+from yoton.marks import DEFAULT_MAX_SIZE
 from yoton.neighbours import (
     ConnectionCollection,
     Neighbours,
@@ -534,6 +535,10 @@ class Context:
             is_written = connection.kick() and is_written
         return is_written
 
+    def outboxes(self) -> list[Outbox]:
+        """Get what waits to be sent, by each connection."""
+        return [connection.outbox for connection in self.neighbours.connections]
+
     def _check_size(self, size: int) -> None:
         limit = self.neighbours.max_data_size
         if size > limit:
@@ -577,7 +582,7 @@ class Context:
 
     def new_outbox(self, departures: Departures | None = None) -> Outbox:
         """Make the queue of what a connection has to send, which counts on there."""
-        return Outbox(*self._queue_params, departures)
+        return Outbox(*self._queue_params, DEFAULT_MAX_SIZE, departures)
 
     def connection_opened(self, connection: Connection) -> None:
         """Send packages by this connection from now on, first those that had none."""

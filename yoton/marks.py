@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import math
-from typing import NamedTuple
 
 from yoton.exceptions import ArgumentError
 
@@ -29,7 +28,7 @@ class Policy(enum.Enum):
     ERROR = "error"
 
 
-class HighWaterMark(NamedTuple):
+class HighWaterMark:
     """How much may wait, and what happens there.
 
     Parameters
@@ -44,10 +43,14 @@ class HighWaterMark(NamedTuple):
         Seconds for which somebody waits, where the policy is to block. None: without limit.
     """
 
-    messages: int
-    size: float
-    policy: Policy
-    timeout: float | None
+    # No tuple with names: making the class of one takes longer, at each import.
+    __slots__ = ("messages", "policy", "size", "timeout")
+
+    def __init__(self, messages: int, size: float, policy: Policy, timeout: float | None) -> None:
+        self.messages = messages
+        self.size = size
+        self.policy = policy
+        self.timeout = timeout
 
 
 def checked_mark(

@@ -179,6 +179,10 @@ class Package:
         assert count == 0, "a single message has no part"
         return self
 
+    def without_last(self, count: int) -> Package:
+        """Get what is left without some of the messages; those are fewer than it has."""
+        return self.without_first(count)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Package) and self._wire_fields() == other._wire_fields()
 
@@ -272,6 +276,20 @@ class Bundle(Package):
             self.source_seq,
             self.dest_id,
             self.dest_seqs[count:],
+            self.is_msgpack,
+        )
+
+    def without_last(self, count: int) -> Package:
+        """Get what is left without some of the messages; those are fewer than it has."""
+        left = self.count - count
+        return Bundle(
+            self.data[: sum(self.sizes[:left])],
+            self.sizes[:left],
+            self.slot,
+            self.source_id,
+            self.source_seq - count,
+            self.dest_id,
+            self.dest_seqs[:left],
             self.is_msgpack,
         )
 

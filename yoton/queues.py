@@ -54,6 +54,8 @@ class BoundedQueue(Generic[T]):
         How many items were dropped so far, because the queue was full or closed.
     dropped_closed : int
         How many of them, because it was closed.
+    dropped_at_mark : int
+        How many of them, because so much was in it as a high-water mark says.
     peak : int
         The most items that it has held at a time.
     """
@@ -81,6 +83,7 @@ class BoundedQueue(Generic[T]):
         self._changed = WaitPoint(self._lock)
         self.dropped = 0
         self.dropped_closed = 0
+        self.dropped_at_mark = 0
 
     def __len__(self) -> int:
         return len(self._items)
@@ -97,6 +100,7 @@ class BoundedQueue(Generic[T]):
         max_size: float = math.inf,
         *,
         keeps_latest: bool = False,
+        is_mark: bool = False,
     ) -> None:
         """Have other bounds from now on; what it holds is not dropped before something comes.
 
@@ -106,12 +110,15 @@ class BoundedQueue(Generic[T]):
             As of the queue.
         keeps_latest : bool
             When it has to drop something, keep the newest item alone.
+        is_mark : bool
+            Whether they are a high-water mark, at which what is dropped is counted by itself.
         """
         with self._lock:
             self._limit = limit
             self._overflow = overflow
             self._max_size = max_size
             self._keeps_latest = keeps_latest
+            self._is_mark = is_mark
             # With more items than these, it holds too many or the most that it ever did.
             self._ordinary_count = min(self.peak, limit)
 
@@ -193,6 +200,7 @@ class BoundedQueue(Generic[T]):
             with contextlib.suppress(IndexError):
                 dropped = drop()
                 self.dropped += 1
+                self.dropped_at_mark += self._is_mark
                 size = self._size_of(dropped)
                 # Nothing comes in between: no interrupt, no finalizer that puts something.
                 self._size_bound -= size

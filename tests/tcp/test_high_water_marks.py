@@ -123,9 +123,7 @@ def test_a_subscriber_blocks_by_bytes_as_well(pair):
     pub, sub = PubChannel(pair[0], "x", BINARY), SubChannel(pair[1], "x", BINARY)
     sub.set_high_water_mark(size=2**20, policy="block")
     message = bytes(2**16)
-    sender = threading.Thread(
-        target=lambda: [pub.send(message) for _ in range(1000)], daemon=True
-    )
+    sender = threading.Thread(target=lambda: [pub.send(message) for _ in range(1000)], daemon=True)
     sender.start()
     most = 0
     for _ in range(1000):
@@ -216,3 +214,153 @@ def test_a_thread_that_is_held_can_be_freed_by_closing_its_channel(pair):
     pub.close()
     sender.join(PATIENCE)
     assert len(errors) == 1
+
+
+# At the publisher
+
+
+@pytest.fixture
+def stuck(make_context):
+    """Get a publisher whose line takes nothing for now, and what has it go on."""
+    publisher, subscriber = make_context(), make_context()
+    connection = publisher.bind("localhost:0")
+    go_on = threading.Event()
+    deliver = subscriber.deliver
+
+    def deliver_late(packages, connection):
+        go_on.wait(PATIENCE)
+        deliver(packages, connection)
+
+    subscriber.deliver = deliver_late
+    subscriber.connect(f"localhost:{connection.port1}")
+    wait_until(lambda: connection.is_connected)
+    filler = PubChannel(publisher, "filler", BINARY)
+    filler.set_high_water_mark(10, policy="error")
+    with pytest.raises(HighWaterMarkReached):
+        while True:
+            filler.send(bytes(2**20))
+    yield publisher, subscriber, go_on
+    go_on.set()
+
+
+def received(sub, end):
+    assert end.recv(PATIENCE) == "end"
+    return sub.recv_all()
+
+
+@pytest.mark.parametrize(
+    ("policy", "kept"),
+    [("drop_old", range(17, 20)), ("drop_new", range(3)), ("latest", [19])],
+)
+def test_what_waits_at_a_publisher_beyond_its_mark_is_dropped_and_counted(stuck, policy, kept):
+    publisher, subscriber, go_on = stuck
+    pub, sub = PubChannel(publisher, "x"), SubChannel(subscriber, "x")
+    ending, end = PubChannel(publisher, "end"), SubChannel(subscriber, "end")
+    told = []
+    pub.dropped_messages.bind(lambda channel, count: told.append(count))
+    ending.set_high_water_mark(5)
+    pub.set_high_water_mark(1 if policy == "latest" else 3, policy=policy)
+    begin = time.monotonic()
+    send(pub, 20)
+    ending.send("end")
+    publisher.flush_burst()
+    assert time.monotonic() - begin < 0.9
+    go_on.set()
+    assert received(sub, end) == texts(kept)
+    assert pub.dropped == 20 - len(kept)
+    wait_until(lambda: process_events() or told)
+    assert sum(told) == pub.dropped
+
+
+def test_a_mark_in_bytes_at_a_publisher(stuck):
+    publisher, subscriber, go_on = stuck
+    pub, sub = PubChannel(publisher, "x"), SubChannel(subscriber, "x")
+    ending, end = PubChannel(publisher, "end"), SubChannel(subscriber, "end")
+    ending.set_high_water_mark(5)
+    pub.set_high_water_mark(size=250)
+    for letter in "abcde":
+        pub.send(letter * 100)
+    ending.send("end")
+    go_on.set()
+    assert received(sub, end) == ["d" * 100, "e" * 100]
+    assert pub.dropped == 3
+
+
+def test_a_publisher_raises_an_error_and_has_not_sent_the_message(stuck):
+    publisher, subscriber, go_on = stuck
+    pub, sub = PubChannel(publisher, "x"), SubChannel(subscriber, "x")
+    pub.set_high_water_mark(3, policy="error")
+    send(pub, 3)
+    with pytest.raises(HighWaterMarkReached):
+        pub.send("never")
+    go_on.set()
+    assert [sub.recv(PATIENCE) for _ in range(3)] == texts(range(3))
+    pub.send("later")
+    assert sub.recv(PATIENCE) == "later"
+    assert pub.dropped == 0
+
+
+def test_a_publisher_blocks_until_there_is_room_or_its_timeout_is_over(stuck):
+    publisher, subscriber, go_on = stuck
+    pub, sub = PubChannel(publisher, "x"), SubChannel(subscriber, "x")
+    pub.set_high_water_mark(3, policy="block", timeout=0.2)
+    send(pub, 3)
+    with pytest.raises(HighWaterMarkReached):
+        pub.send("never")
+    pub.set_high_water_mark(3, policy="block")
+    sender = threading.Thread(target=pub.send, args=("3",), daemon=True)
+    sender.start()
+    sender.join(0.2)
+    assert sender.is_alive()
+    go_on.set()
+    assert [sub.recv(PATIENCE) for _ in range(4)] == texts(range(4))
+    sender.join(PATIENCE)
+    assert not sender.is_alive()
+
+
+def test_a_publisher_that_is_closed_while_it_blocks_does_not_wait_on(stuck):
+    publisher, _, _ = stuck
+    pub = PubChannel(publisher, "x")
+    pub.set_high_water_mark(1, policy="block")
+    pub.send("0")
+    errors = []
+
+    def send_one():
+        try:
+            pub.send("never")
+        except OSError as error:
+            errors.append(error)
+
+    sender = threading.Thread(target=send_one, daemon=True)
+    sender.start()
+    wait_until(lambda: publisher.outboxes()[0]._changed.parked)
+    pub.close()
+    sender.join(PATIENCE)
+    assert len(errors) == 1
+
+
+@pytest.mark.parametrize("policy", ["block", "error"])
+def test_a_subscriber_that_blocks_meets_the_policy_of_the_publisher(pair, policy):
+    pub, sub = PubChannel(pair[0], "x"), SubChannel(pair[1], "x")
+    pub.set_high_water_mark(100, policy=policy, timeout=0.1 if policy == "block" else None)
+    sub.set_high_water_mark(2, policy="block")
+    send(pub, 2)
+    wait_until(lambda: pub._hold.is_lasting)
+    with pytest.raises(HighWaterMarkReached):
+        pub.send("never")
+    assert sub.recv_all() == texts(range(2))
+
+
+def test_a_slow_line_stalls_no_other_subscriber(stuck, make_context):
+    publisher, _, _ = stuck
+    fast = make_context()
+    connect(publisher, fast)
+    pub, fast_sub = PubChannel(publisher, "x"), SubChannel(fast, "x")
+    pub.set_high_water_mark(500)
+    begin = time.monotonic()
+    for number in range(2000):
+        pub.send(str(number))
+        if number % 100 == 99:
+            wait_until(lambda number=number: fast_sub.pending == number + 1)
+    assert time.monotonic() - begin < 5
+    assert pub.dropped == 1500

@@ -195,7 +195,7 @@ def test_what_is_dropped_is_counted_by_its_reason() -> None:
         wait_until(lambda: sub.stats()["in"]["messages"] == 15)
         stats = sub.stats()
         assert stats["pending"] == {"messages": 10, "peak_messages": 10}
-        assert stats["dropped"] == {"queue_full": 5, "closed": 0}
+        assert stats["dropped"] == {"queue_full": 5, "high_water_mark": 0, "closed": 0}
 
 
 def test_what_is_left_when_a_connection_ends_is_dropped() -> None:

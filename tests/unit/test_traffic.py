@@ -50,7 +50,13 @@ def test_what_a_peer_cannot_read_was_not_sent() -> None:
     traffic.refuse_unreadable(package())
     totals = traffic.totals(resent=5)
     assert totals["out"]["messages"] == 1
-    assert totals["dropped"] == {"queue_full": 0, "closed": 0, "too_large": 1, "not_encodable": 1}
+    assert totals["dropped"] == {
+        "queue_full": 0,
+        "high_water_mark": 0,
+        "closed": 0,
+        "too_large": 1,
+        "not_encodable": 1,
+    }
     assert totals["resent"] == 5
 
 
@@ -126,7 +132,7 @@ def test_an_outbox_that_follows_another_counts_on() -> None:
     first = Outbox(1, Overflow.DROP_NEW)
     first.put(package())
     first.put(package())
-    second = Outbox(1, Overflow.DROP_NEW, first.departures)
+    second = Outbox(1, Overflow.DROP_NEW, departures=first.departures)
     assert second.dropped == 1
     second.close()
     second.put(package())

@@ -214,7 +214,9 @@ class BaseChannel:
             ``"bytes"``, which are those of the encoded messages. ``"pending"``: a dict with
             ``"messages"``, those that wait to be received, and ``"peak_messages"``, the most that
             did. ``"dropped"``: those that came when too many waited (``"queue_full"``) or the
-            channel was closed (``"closed"``). ``"gaps"``: messages that will not come.
+            channel was closed (``"closed"``), and those of which too many waited for the mark
+            that the channel has (``"high_water_mark"``); of a `PubChannel` they waited to leave,
+            and count once for each connection. ``"gaps"``: messages that will not come.
 
             Of a channel for requests also ``"requests"``. They have been made or given to the
             channel, and ``"wait"``, are ``"running"``, are ``"done"``, have ``"failed"``. Those of
@@ -229,16 +231,21 @@ class BaseChannel:
             "in": self._books.came.stats(),
             "out": self._books.sent.stats(),
             "pending": self._pending_stats(),
-            "dropped": {
-                "queue_full": self._inbox.dropped - self._inbox.dropped_closed,
-                "closed": self._inbox.dropped_closed,
-            },
+            "dropped": self._dropped_stats(),
             "gaps": self._messages_lost,
             **self._pattern_stats(),
         }
 
     def _pending_stats(self) -> dict[str, int]:
         return {"messages": len(self._inbox), "peak_messages": self._inbox.peak}
+
+    def _dropped_stats(self) -> dict[str, int]:
+        closed, at_mark = self._inbox.dropped_closed, self._inbox.dropped_at_mark
+        return {
+            "queue_full": self._inbox.dropped - closed - at_mark,
+            "high_water_mark": at_mark,
+            "closed": closed,
+        }
 
     def _pattern_stats(self) -> dict[str, Any]:
         """Get what a pattern knows besides."""

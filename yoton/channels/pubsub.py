@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 from yoton.channels.base import BaseChannel
+from yoton.channels.outgoing import OutgoingMark
 from yoton.channels.sync import (
     FULL,
     HOLD_TIMEOUT,
@@ -18,9 +20,10 @@ from yoton.channels.sync import (
 )
 from yoton.clock import FOREVER, Deadline, monotonic
 from yoton.connection.busy import this_thread
+from yoton.connection.outbox import Outbox
 from yoton.exceptions import ArgumentError, HighWaterMarkReached
 from yoton.marks import DEFAULT_MAX_SIZE, HighWaterMark, Policy, checked_mark
-from yoton.package import Package
+from yoton.package import Envelope, Package
 from yoton.queues import Overflow
 from yoton.waiting import WaitPoint
 
@@ -47,12 +50,20 @@ class PubChannel(BaseChannel):
         self._hold_lock = threading.RLock()
         self._hold = SenderHold()
         self._hold_changed = WaitPoint(self._hold_lock)
+        self._mark: OutgoingMark | None = None
+        self._dropped = 0
+
+    @property
+    def dropped(self) -> int:
+        """The number of messages that were dropped at its high-water mark, for each connection."""
+        return self._dropped
 
     def send(self, message: Any) -> None:
         """Send a message; it is received as one message.
 
         Waits up to a second while a subscriber in sync mode is full, and up to a second while
-        a connection does not keep up. An empty message is not sent.
+        a connection does not keep up; longer if a subscriber, or this channel, has a high-water
+        mark with the policy "block". An empty message is not sent.
 
         Raises
         ------
@@ -62,13 +73,60 @@ class PubChannel(BaseChannel):
             The message type cannot carry the message. A ValueError.
         PackageTooLarge
             The message is over the limit of a context. A ValueError.
+        HighWaterMarkReached
+            The channel has a mark, and the policy "error", or "block" with a timeout that has
+            passed. The message was not sent.
         """
         data, is_msgpack = self._encode(message)
+        envelope = self._msgpack_envelope if is_msgpack else self._envelope
+        if self._mark is not None:
+            self._send_at_mark(self._mark, envelope, data)
+            return
         if self._hold.full_receivers:
             self._wait_for_receivers()
         if self._is_closed:
             raise self._closed_error()
-        self._context.send_package(self._msgpack_envelope if is_msgpack else self._envelope, data)
+        self._context.send_package(envelope, data)
+
+    def set_high_water_mark(
+        self,
+        messages: int | None = None,
+        size: int | None = None,
+        policy: str = "drop_old",
+        timeout: float | None = None,
+    ) -> None:
+        """Set how many messages of this channel may wait to leave, and what happens beyond that.
+
+        They wait in front of each connection by itself, as many as its peer does not take. None
+        of the policies but "block" makes `send` wait for a slow connection.
+
+        Parameters
+        ----------
+        messages : int, optional
+            How many messages. Default: 1 for "latest", else what the `queue_params` of the
+            context say.
+        size : int, optional
+            How many bytes; a single message may have more. Default: 256 MiB.
+        policy : str
+            ``"drop_old"``: the oldest of those that wait are dropped. ``"drop_new"``: those that
+            were sent last are. ``"latest"``: all but the newest are. ``"error"``: `send` raises
+            a HighWaterMarkReached, and has not sent the message to anybody. ``"block"``: it
+            waits until there is room.
+        timeout : float, optional
+            Only for "block": seconds for which it waits at most, for room and for subscribers,
+            before it raises a HighWaterMarkReached. Default: no limit.
+
+        Raises
+        ------
+        ArgumentError
+            One of them is something else. A ValueError.
+        """
+        mark = checked_mark(messages, size, policy, timeout, self._context.queue_limit)
+        self._mark = OutgoingMark(mark, self._slot_number_out, self._context.id)
+
+    def _dropped_stats(self) -> dict[str, int]:
+        # What is dropped at its mark is in front of connections, not in the inbox.
+        return {**super()._dropped_stats(), "high_water_mark": self._dropped}
 
     def wait_for_subscribers(self, n: int = 1, timeout: float | None = None) -> bool:
         """Wait until so many contexts with a `SubChannel` at this slot can be reached.
@@ -103,8 +161,54 @@ class PubChannel(BaseChannel):
         super().close()
         with self._hold_lock:
             self._hold_changed.wake_all()
+        for outbox in self._context.outboxes():
+            outbox.wake()
 
-    def _wait_for_receivers(self) -> None:
+    def _send_at_mark(self, mark: OutgoingMark, envelope: Envelope, data: bytes) -> None:
+        """Send a message where there is room, or make room for it."""
+        deadline = Deadline(0.0 if mark.policy is Policy.ERROR else mark.timeout)
+        if self._hold.full_receivers:
+            self._wait_for_lasting_receivers(deadline)
+        is_far = not data or mark.is_far(self._context.outboxes(), len(data))
+        if not (is_far or mark.drops):
+            self._wait_for_room(mark, len(data), deadline)
+        if self._is_closed:
+            raise self._closed_error()
+        self._context.send_package(envelope, data, may_wait=False)
+        if mark.drops and not is_far:
+            self._context.flush_burst()
+            self._drop_surplus(mark)
+
+    def _drop_surplus(self, mark: OutgoingMark) -> None:
+        dropped = sum(mark.trim(outbox) for outbox in self._context.outboxes())
+        if dropped:
+            with self._hold_lock:
+                self._dropped += dropped
+            self._tell_of_drops()
+
+    def _wait_for_room(self, mark: OutgoingMark, size: int, deadline: Deadline) -> None:
+        """Wait until a message may wait in front of all connections; raise an error if not."""
+        # What waits to leave together is to be in the outboxes.
+        self._context.flush_burst()
+        # A finalizer or a signal handler in the middle of writing would wait for just that.
+        if this_thread.is_busy:
+            return
+        for outbox in self._context.outboxes():
+            has_room = functools.partial(self._has_room, mark, outbox, size)
+            if not outbox.wait_until(has_room, deadline):
+                raise HighWaterMarkReached(f"too much of {self!r} waits to be sent")
+
+    def _has_room(self, mark: OutgoingMark, outbox: Outbox, size: int) -> bool:
+        return self._is_closed or mark.has_room(outbox, size)
+
+    def _wait_for_lasting_receivers(self, deadline: Deadline) -> None:
+        """Wait for subscribers; raise an error at the deadline, but not for those in sync mode."""
+        is_lasting = self._hold.is_lasting
+        self._wait_for_receivers(deadline if is_lasting else FOREVER)
+        if is_lasting and deadline.passed() and self._hold.is_lasting:
+            raise HighWaterMarkReached(f"subscribers hold {self!r} back")
+
+    def _wait_for_receivers(self, deadline: Deadline = FOREVER) -> None:
         self._context.flush_burst()
         # A finalizer or a signal handler in the middle of reading would wait for just that.
         if this_thread.is_busy:
@@ -117,6 +221,9 @@ class PubChannel(BaseChannel):
 
         with self._hold_lock:
             patience = self._hold.patience
+        remaining = deadline.remaining()
+        if remaining is not None:
+            patience = min(patience, remaining)
         self._hold_changed.wait_for(is_over, Deadline(None if patience == math.inf else patience))
 
     def packages_delivered(self) -> None:
@@ -315,6 +422,7 @@ class SubChannel(BaseChannel):
             else Overflow.DROP_OLD,
             mark.size,
             keeps_latest=mark.policy is Policy.LATEST,
+            is_mark=True,
         )
         with self._sync_lock:
             self._dropped_raised = self._inbox.dropped

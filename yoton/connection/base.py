@@ -389,12 +389,12 @@ class Connection:
             ``"messages"`` and ``"bytes"``. ``"pending"``: what waits to be sent, and the most that
             did so far: ``"messages"``, ``"bytes"``, ``"peak_messages"``, ``"peak_bytes"``.
 
-            ``"dropped"``: messages that were not sent, as too many waited (``"queue_full"``), the
-            connection was closed (``"closed"``), or the peer could not have read them
-            (``"too_large"``, ``"not_encodable"``). ``"resent"``: messages that were written again
-            after the line was lost. ``"kept"``: packages that are kept for that. ``"gaps"``:
-            messages that the peer says will not come. ``"reconnections"``: how often there was
-            another line.
+            ``"dropped"``: messages that were not sent, as too many waited (``"queue_full"``),
+            more than the mark of their channel allows did (``"high_water_mark"``), the connection
+            was closed (``"closed"``), or the peer could not have read them (``"too_large"``,
+            ``"not_encodable"``). ``"resent"``: messages that were written again after the line was
+            lost. ``"kept"``: packages that are kept for that. ``"gaps"``: messages that the peer
+            says will not come. ``"reconnections"``: how often there was another line.
 
             ``"round_trip"``: None, or ``"latest"`` and ``"smallest"``, the seconds that the peer
             took to answer, and ``"age"``, the seconds since then. It is asked at the beginning of a
@@ -512,6 +512,11 @@ class Connection:
         Not while there is no line: nobody knows for how long.
         """
         return self._outbox.is_congested and self._link is not None
+
+    @property
+    def outbox(self) -> Outbox:
+        """What it has to send."""
+        return self._outbox
 
     def enqueue(self, package: Package) -> None:
         """Put a package into the outbox; never blocks, `kick` follows.

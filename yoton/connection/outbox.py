@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
+from collections.abc import Callable
 
 from yoton.clock import Deadline
 from yoton.package import Package
@@ -29,6 +30,8 @@ class Outbox:
         Number of messages that it holds at most.
     overflow : Overflow
         Which are dropped when one comes while it is full.
+    max_size : float
+        Bytes that it holds at most. A single package may have more.
     departures : Departures, optional
         Where to count on, if it follows another outbox.
 
@@ -43,10 +46,15 @@ class Outbox:
     """
 
     def __init__(
-        self, limit: int, overflow: Overflow, departures: Departures | None = None
+        self,
+        limit: int,
+        overflow: Overflow,
+        max_size: float = math.inf,
+        departures: Departures | None = None,
     ) -> None:
         self._limit = limit
         self._overflow = overflow
+        self._max_size = max_size
         # Guards all that follows.
         self._lock = threading.RLock()
         self.packages: deque[Package] = deque()
@@ -64,8 +72,13 @@ class Outbox:
         return self._count
 
     @property
+    def size(self) -> int:
+        """The number of bytes in it."""
+        return self._size
+
+    @property
     def dropped(self) -> int:
-        """The number of messages that were dropped, because it was full or closed."""
+        """The number of messages that were dropped, for whatever reason."""
         return self.departures.dropped
 
     @property
@@ -86,35 +99,60 @@ class Outbox:
             if self._is_closed:
                 self.departures.closed += count
                 return False
-            # Up to the call of append nothing comes in between: no interrupt, no finalizer.
-            if self._overflow is Overflow.DROP_OLD or self._count + count <= self._limit:
-                self._count += count
-                self._size += size
-                self.packages.append(package)
-                if self._count <= self.departures.peak_messages:
-                    return True
-                # What is dropped at once has not waited.
-                self.departures.peak_messages = min(self._count, self._limit)
-                if self._count <= self._limit:
-                    return True
-                # With what goes now, before the one that it goes for.
-                before = self._size - size
-                self.departures.peak_bytes = max(self.departures.peak_bytes, before)
-                self._drop_oldest()
-            elif self._count < self._limit:
-                for single in package.packages():
-                    self.put(single)
-            else:
-                self.departures.queue_full += count
+            # The peak is never above the limit. Up to the call of append nothing comes in
+            # between: no interrupt, no finalizer.
+            if (
+                self._count + count > self.departures.peak_messages
+                or self._size + size > self._max_size
+            ):
+                return self._put_much(package)
+            self._count += count
+            self._size += size
+            self.packages.append(package)
+            return True
+
+    def _put_much(self, package: Package) -> bool:
+        """Append a package that there may be no room for, or with which more waits than ever."""
+        count, size = package.count, len(package.data)
+        # From here up to the call of append, or of what takes its place, nothing comes in
+        # between: no interrupt, no finalizer.
+        has_room = self._count + count <= self._limit and (
+            self._size + size <= self._max_size or not self._count
+        )
+        if not has_room and self._overflow is Overflow.DROP_NEW:
+            self._put_what_fits(package)
             return False
+        # What is dropped at once has not waited.
+        peak = self._limit if self._count + count > self._limit else self._count + count
+        self._count += count
+        self._size += size
+        self.packages.append(package)
+        self.departures.peak_messages = max(self.departures.peak_messages, peak)
+        if not has_room:
+            # With what goes now, before the one that it goes for.
+            before = self._size - size
+            self.departures.peak_bytes = max(self.departures.peak_bytes, before)
+            self._drop_oldest()
+        return has_room
+
+    def _put_what_fits(self, package: Package) -> None:
+        if package.count > 1 and self._count < self._limit:
+            for single in package.packages():
+                self.put(single)
+        else:
+            self.departures.queue_full += package.count
 
     def _drop_oldest(self) -> None:
         self._changed.wake_all()
-        while self._count > self._limit:
+        while self._count > self._limit or self._size > self._max_size:
             if not self.packages:  # a finalizer that ran between two rounds may have taken all
                 return
             oldest = self.packages[0]
-            surplus = min(self._count - self._limit, oldest.count)
+            if oldest.count == self._count <= self._limit:  # what is alone may be larger
+                return
+            surplus = max(self._count - self._limit, 0)
+            if self._size > self._max_size or surplus > oldest.count:
+                surplus = oldest.count
             if self._take_out(oldest, surplus):
                 self.departures.queue_full += surplus
 
@@ -193,6 +231,56 @@ class Outbox:
         taken: deque[Package] = deque()
         self.move(taken, math.inf, math.inf)
         return list(taken)
+
+    def waiting(self, slot: int, source_id: int) -> list[Package]:
+        """Get what it holds of a channel, the oldest first; takes as long as it holds much."""
+        with self._lock:
+            return [
+                package
+                for package in self.packages.copy()
+                if package.slot == slot and package.source_id == source_id
+            ]
+
+    def drop(self, package: Package, count: int, *, are_newest: bool) -> bool:
+        """Drop messages of a package, all or those at one end; False if it has just left."""
+        rest: Package | None = None
+        if count < package.count:
+            rest = package.without_last(count) if are_newest else package.without_first(count)
+        size = len(package.data) - (0 if rest is None else len(rest.data))
+        with self._lock:
+            self._changed.wake_all()
+            place = self._place_of(package)
+            # From here on there is no call: nothing comes in between.
+            try:
+                if self.packages[place] is not package:
+                    return False
+            except IndexError:
+                return False
+            self.taken += count
+            self.departures.at_mark += count
+            self._count -= count
+            self._size -= size
+            if rest is None:
+                del self.packages[place]
+            else:
+                self.packages[place] = rest
+            return True
+
+    def _place_of(self, package: Package) -> int:
+        """Get where a package is; the lock is held. If it is not there, any place will do."""
+        for place, other in enumerate(self.packages.copy()):
+            if other is package:
+                return place
+        return 0
+
+    def wait_until(self, predicate: Callable[[], bool], deadline: Deadline) -> bool:
+        """Wait until predicate() is true of what it holds, or it is closed."""
+        return self._changed.wait_for(lambda: self._is_closed or predicate(), deadline)
+
+    def wake(self) -> None:
+        """Have those who wait look again."""
+        with self._lock:
+            self._changed.wake_all()
 
     def wait_for_room(self, deadline: Deadline) -> bool:
         """Wait until it is not congested, or closed; False at the deadline."""

@@ -119,6 +119,7 @@ class Traffic:
             "out": departures.sent.stats(),
             "dropped": {
                 "queue_full": departures.queue_full,
+                "high_water_mark": departures.at_mark,
                 "closed": departures.closed,
                 "too_large": self.too_large,
                 "not_encodable": self.not_encodable,
