@@ -24,9 +24,13 @@ SENT_WHILE_HELD = 2
 
 
 @pytest.mark.parametrize("binder", ["we bind"])
-def test_ours_holds_theirs_back_until_it_has_read(link: Link) -> None:
+@pytest.mark.parametrize("is_mark", [False, True], ids=["sync mode", "high-water mark"])
+def test_ours_holds_theirs_back_until_it_has_read(link: Link, is_mark: bool) -> None:
     sub = SubChannel(link.ours, "chat")
-    sub.set_sync_mode(True)
+    if is_mark:
+        sub.set_high_water_mark(33, policy="block")
+    else:
+        sub.set_sync_mode(True)
     link.theirs.run("pub = yoton.PubChannel(context, 'chat')")
     link.theirs.start(
         "for i in range(count): pub.send(f'{i} ' + message)", count=COUNT, message=MESSAGE

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import itertools
 import pickle
 from typing import Any
 
 import pytest
+from interrupts import is_interrupted
 
 from yoton.channels import SubChannel
+from yoton.channels.sync import FULL, OK, WAIT
 from yoton.context import Context
 from yoton.exceptions import ArgumentError, HighWaterMarkReached
 from yoton.marks import DEFAULT_MAX_SIZE, HighWaterMark, Policy, checked_mark
+from yoton.package import Bundle
 
 
 def test_the_policies_have_the_names_that_users_give() -> None:
@@ -58,3 +62,49 @@ def test_the_exception_says_how_many_also_in_another_process() -> None:
     error = HighWaterMarkReached("too many", 3)
     copy = pickle.loads(pickle.dumps(error))
     assert (str(copy), copy.dropped) == ("too many", 3)
+
+
+def said(context: Context) -> list[bytes]:
+    """Get what was sent, of a context without connections."""
+    context.flush_burst()
+    return [data for p in list(context._startup_queue.packages) for data in p.messages()]
+
+
+def deliver(sub: SubChannel, messages: list[bytes]) -> None:
+    sub.deliver(Bundle(b"".join(messages), [*map(len, messages)], 8, 9, 10), itertools.count())
+    sub.packages_delivered()
+
+
+def test_a_receiver_that_blocks_says_so_at_its_mark_and_below_half_of_it() -> None:
+    context = Context()
+    sub = SubChannel(context, "x")
+    sub.set_high_water_mark(4, policy="block", timeout=1.5)
+    deliver(sub, [b"a"] * 3)
+    assert said(context) == [OK]
+    deliver(sub, [b"a"])
+    assert said(context) == [OK, WAIT + b" 1.5", FULL]
+    for _ in range(3):
+        sub.recv(False)
+    assert len(said(context)) == 3
+    sub.recv(False)
+    assert said(context)[3:] == [OK]
+
+
+def test_the_last_word_is_true_whenever_an_interrupt_comes() -> None:
+    moment = 0
+    is_over = False
+    while not is_over:
+        moment += 1
+        context = Context()
+        sub = SubChannel(context, "x")
+        sub.set_high_water_mark(4, policy="block")
+        is_over = not is_interrupted(
+            lambda sub=sub: (deliver(sub, [b"a"] * 4), sub.recv_all()), moment
+        )
+        assert not sub._sync_lock._is_owned()  # type: ignore[attr-defined]
+        if len(sub._inbox) == 4:
+            sub.packages_delivered()
+            assert said(context)[-1] == FULL
+        sub.recv_all()
+        assert said(context)[-1] == OK
+    assert moment > 50

@@ -6,13 +6,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 import pytest
-from hypothesis import assume
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from interrupts import call_with, is_interrupted
 
+from yoton.burst import MAX_COUNT
+from yoton.burst import MAX_SIZE as MAX_BURST_SIZE
+from yoton.channels.outgoing import OutgoingMark
 from yoton.clock import Deadline
 from yoton.connection.outbox import CONGESTION_COUNT, CONGESTION_SIZE, Outbox
+from yoton.marks import checked_mark
 from yoton.package import Bundle, Package
 from yoton.queues import Overflow
 
@@ -153,6 +157,110 @@ def test_a_bundle_larger_than_the_limit_is_cut(overflow: Overflow, kept: list[in
     assert outbox.dropped == 2
 
 
+@pytest.mark.parametrize(
+    ("overflow", "kept"), [(Overflow.DROP_OLD, [3, 4]), (Overflow.DROP_NEW, [1, 2])]
+)
+def test_an_outbox_is_bounded_in_bytes_but_for_a_single_package(
+    overflow: Overflow, kept: list[int]
+) -> None:
+    outbox = Outbox(100, overflow, 10)
+    assert [outbox.put(single(seq, 5)) for seq in (1, 2, 3, 4)] == [True, True, False, False]
+    assert numbers(outbox.take_all()) == kept
+    assert outbox.put(bundle(5, [50, 50]))
+    assert not outbox.put(single(7))
+    assert numbers(outbox.take_all()) == ([7] if overflow is Overflow.DROP_OLD else [5, 6])
+    assert outbox.dropped == (4 if overflow is Overflow.DROP_OLD else 3)
+    assert outbox.put(single(8))
+    assert outbox.stats()["peak_bytes"] == 100
+
+
+def test_what_is_large_is_dropped_in_whole_packages_and_the_newest_one_stays() -> None:
+    outbox = Outbox(100, Overflow.DROP_OLD, 10)
+    outbox.put(bundle(1, [3, 3, 3]))
+    assert not outbox.put(bundle(4, [3, 3, 3, 3]))
+    assert numbers(outbox.take_all()) == [4, 5, 6, 7]
+    assert (outbox.count, outbox.size, outbox.dropped) == (0, 0, 3)
+
+
+# What waits of one channel
+
+
+def test_what_waits_from_somewhere_can_be_dropped() -> None:
+    outbox = make_outbox()
+    mine, other = bundle(1, [1, 2, 3]), Package(b"x", 12, 9, 4)
+    for package in (mine, other):
+        outbox.put(package)
+    assert outbox.waiting(8, 9) == [mine]
+    assert outbox.waiting(8, 10) == []
+    assert outbox.drop(mine, 1, are_newest=True)
+    assert not outbox.drop(mine, 1, are_newest=True)
+    (left,) = outbox.waiting(8, 9)
+    assert outbox.drop(left, 1, are_newest=False)
+    assert numbers(list(outbox.packages)) == [2, 4]
+    assert outbox.drop(other, 1, are_newest=False)
+    assert (outbox.count, outbox.size, outbox.dropped, outbox.taken) == (1, 2, 3, 3)
+
+
+def make_mark(policy: str, messages: int = 3, size: int = 100) -> OutgoingMark:
+    return OutgoingMark(checked_mark(messages, size, policy, None, 1), 8, 9)
+
+
+@given(
+    counts=st.lists(st.integers(1, 4), max_size=5),
+    messages=st.integers(1, 6),
+    size=st.integers(1, 60),
+    policy=st.sampled_from(["drop_old", "drop_new", "latest"]),
+)
+def test_an_outbox_is_trimmed_to_the_mark(
+    counts: list[int], messages: int, size: int, policy: str
+) -> None:
+    outbox = make_outbox(1000)
+    expected: list[Package] = []
+    for count in counts:
+        sizes = [1 + (len(expected) + i) * 7 % 10 for i in range(count)]
+        package = bundle(len(expected) + 1, sizes)
+        outbox.put(package)
+        outbox.put(Package(b"of another channel", 12, 9, 99))
+        expected += package.packages()
+
+    def is_over() -> bool:
+        total = sum(len(package.data) for package in expected)
+        return len(expected) > messages or (total > size and len(expected) > 1)
+
+    dropped = len(expected)
+    if policy == "latest" and is_over():
+        expected = expected[-1:]
+    while is_over():
+        expected.pop(-1 if policy == "drop_new" else 0)
+    dropped -= len(expected)
+    assert make_mark(policy, messages, size).trim(outbox) == dropped
+    assert outbox.dropped == outbox.departures.at_mark == dropped
+    assert messages_of(outbox.waiting(8, 9)) == expected
+    assert outbox.count == len(expected) + len(counts)
+
+
+def test_there_is_room_up_to_the_mark() -> None:
+    outbox, mark = make_outbox(), make_mark("block", 3, 10)
+    assert mark.has_room(outbox, 1000)
+    outbox.put(single(1, 6))
+    assert mark.has_room(outbox, 4)
+    assert not mark.has_room(outbox, 5)
+    outbox.put(bundle(2, [1, 1]))
+    assert not mark.has_room(outbox, 1)
+
+
+def test_a_mark_is_far_when_a_whole_burst_more_is_below_it() -> None:
+    messages, size = 2 * MAX_COUNT, 7 * MAX_BURST_SIZE
+    outbox = make_outbox(messages)
+    assert make_mark("latest", messages, size + 10).is_far([outbox, outbox], 10)
+    assert not make_mark("latest", messages, size + 10).is_far([outbox], 11)
+    assert not make_mark("latest", MAX_COUNT, 2 * size).is_far([outbox], 1)
+    outbox.put(single(1, 10))
+    assert not make_mark("latest", messages, size + 10).is_far([make_outbox(), outbox], 1)
+    outbox.put(bundle(2, [1] * MAX_COUNT))
+    assert not make_mark("latest", messages, 2 * size).is_far([outbox], 1)
+
+
 def test_a_closed_outbox_takes_nothing_and_still_gives_what_it_holds() -> None:
     outbox = make_outbox()
     outbox.put(single(1))
@@ -229,27 +337,38 @@ def test_nobody_waits_for_room_in_a_closed_outbox() -> None:
 
 Use = Callable[[Outbox, "deque[Package]"], object]
 
-#: All that can be done with an outbox of 4 messages that has 3; what it gives goes to target.
+#: All that can be done with an outbox of 4 messages that has 3 small ones; what it gives goes to
+#: target.
 uses = pytest.mark.parametrize(
     "use",
     [
         lambda outbox, target: outbox.put(single(4)),
         lambda outbox, target: outbox.put(bundle(4, [1, 1])),
         lambda outbox, target: outbox.put(bundle(4, [1, 1, 1, 1, 1, 1])),
+        lambda outbox, target: outbox.put(single(4, MAX_SIZE - 2)),
         lambda outbox, target: outbox.move(target, 2, 100),
         lambda outbox, target: target.extend(outbox.take_all()),
         lambda outbox, target: outbox.wait_for_room(NOW),
         lambda outbox, target: outbox.close(),
+        lambda outbox, target: outbox.drop(outbox.packages[-1], 1, are_newest=True),
+        lambda outbox, target: make_mark("latest", 1).trim(outbox),
+        lambda outbox, target: make_mark("drop_new", 1).trim(outbox),
+        lambda outbox, target: outbox.wait_until(lambda: False, NOW),
+        lambda outbox, target: outbox.wake(),
     ],
-    ids=["put", "put-some", "put-many", "move", "take_all", "wait_for_room", "close"],
+    ids=[
+        *("put", "put-some", "put-many", "put-large", "move", "take_all", "wait_for_room"),
+        *("close", "drop", "trim-old", "trim-new", "wait_until", "wake"),
+    ],
 )
 overflows = pytest.mark.parametrize("overflow", Overflow)
 
 LIMIT = 4
+MAX_SIZE = 20
 
 
 def nearly_full_outbox(overflow: Overflow) -> Outbox:
-    outbox = make_outbox(LIMIT, overflow)
+    outbox = Outbox(LIMIT, overflow, MAX_SIZE)
     assert outbox.put(single(1))
     assert outbox.put(bundle(2, [1, 1]))
     return outbox
@@ -263,7 +382,8 @@ def assert_usable(outbox: Outbox) -> None:
         return
     for seq in range(100, 100 + LIMIT + 1):
         outbox.put(single(seq))
-    assert outbox.count == LIMIT
+    assert outbox.count == LIMIT or outbox.size == MAX_SIZE
+    assert outbox.size <= MAX_SIZE
     left = numbers(outbox.take_all())
     assert left == sorted(set(left))
     assert outbox.put(single(200))
@@ -300,6 +420,7 @@ def test_moving_loses_nothing_when_interrupted(max_size: int) -> None:
 @uses
 @overflows
 def test_a_finalizer_may_put_something_at_any_moment(use: Use, overflow: Overflow) -> None:
+    other_channel = Package(b"x", 12, 9, 99)
     moment = 0
     is_over = False
     while not is_over:
@@ -308,7 +429,7 @@ def test_a_finalizer_may_put_something_at_any_moment(use: Use, overflow: Overflo
         accepted: list[bool] = []
         is_over = not call_with(
             lambda outbox=outbox, target=target: use(outbox, target),
-            lambda outbox=outbox, accepted=accepted: accepted.append(outbox.put(single(99))),
+            lambda outbox=outbox, accepted=accepted: accepted.append(outbox.put(other_channel)),
             moment,
         )
         assert outbox.count <= LIMIT

@@ -132,6 +132,7 @@ def test_a_package_is_one_message() -> None:
     assert list(package.messages()) == [b"data"]
     assert list(package.packages()) == [package]
     assert package.without_first(0) is package
+    assert package.without_last(0) is package
 
 
 def test_an_envelope_is_for_everyone_unless_told_otherwise() -> None:
@@ -190,6 +191,8 @@ def test_what_is_left_of_a_bundle_has_the_same_numbers(
     bundle = make_bundle(messages, 1000, BOB, dest_seqs, is_msgpack)
     rest = bundle.without_first(count)
     assert list(rest.packages()) == list(bundle.packages())[count:]
+    begin = bundle.without_last(count)
+    assert list(begin.packages()) == list(bundle.packages())[: len(messages) - count]
     assert list(bundle.messages()) == messages
 
 

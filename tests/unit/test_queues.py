@@ -178,6 +178,28 @@ def test_a_queue_that_keeps_the_latest_drops_all_others() -> None:
     assert (queue.take_all(), queue.dropped) == ([4], 3)
 
 
+def test_what_is_dropped_at_a_mark_is_counted_by_itself() -> None:
+    queue = make_queue(1)
+    queue.put_all([1, 2])
+    assert (queue.dropped, queue.dropped_at_mark) == (1, 0)
+    queue.set_bounds(1, Overflow.DROP_NEW, is_mark=True)
+    queue.put_all([3, 4])
+    queue.close()
+    queue.put(5)
+    assert (queue.dropped, queue.dropped_at_mark, queue.dropped_closed) == (4, 2, 1)
+
+
+def test_the_peak_is_right_when_the_bounds_become_smaller_and_larger() -> None:
+    queue = make_queue(10)
+    queue.put_all(range(8))
+    queue.set_bounds(3, Overflow.DROP_OLD)
+    queue.put(8)
+    assert (queue.take_all(), queue.peak) == ([6, 7, 8], 8)
+    queue.set_bounds(20, Overflow.DROP_OLD)
+    queue.put_all(range(12))
+    assert queue.peak == 12
+
+
 def test_a_closed_queue_takes_nothing_and_still_gives_what_it_holds() -> None:
     queue = filled_queue(1)
     queue.close()
