@@ -151,7 +151,7 @@ class BaseChannel:
 
         That is how many there were since the last emission: any number makes one.
         """
-        return self._dropped_messages.signal
+        return self._dropped_messages
 
     @property
     def received(self) -> Signal:
@@ -159,7 +159,7 @@ class BaseChannel:
 
         Several messages may make one emission, and they may be received before it is handled.
         """
-        return self._received.signal
+        return self._received
 
     @property
     def gap(self) -> Signal:
@@ -371,13 +371,13 @@ class BaseChannel:
         self._dropped_messages.announce()
 
     def _emit_received(self) -> None:
-        self._received.signal.emit_now(self)
+        self._received.emit_now(self)
 
     def _emit_dropped(self) -> None:
         dropped = self.dropped
         count, self._dropped_before = dropped - self._dropped_before, dropped
         if count:
-            self._dropped_messages.signal.emit_now(self, count)
+            self._dropped_messages.emit_now(self, count)
 
     def peers_have_changed(self) -> None:
         """Tell the user that others came or went."""

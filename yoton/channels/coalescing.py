@@ -8,37 +8,32 @@ from collections.abc import Callable
 from yoton.events import Event, Signal, app
 
 
-class CoalescedSignal:
-    """Emits a signal in the event loop, once for any number of calls before that.
+class CoalescedSignal(Signal):
+    """A signal that can be announced: then the event loop emits it, once for all calls before.
 
     Parameters
     ----------
     emit : callable
         Called in the thread of the event loop; has to emit the signal.
-
-    Attributes
-    ----------
-    signal : Signal
-        For the handlers.
     """
 
     def __init__(self, emit: Callable[[], None]) -> None:
-        self.signal = Signal()
-        self._emit = emit
+        super().__init__()
+        self._emit_announced = emit
         # Guards the flag that an emission is in the event queue.
-        self._lock = threading.RLock()
+        self._announcement_lock = threading.RLock()
         self._is_announced = False
 
     def announce(self) -> None:
         """Have the signal emitted, if somebody may want to know; never blocks."""
-        if not self.signal.has_handlers:
+        if not self.has_handlers:
             return
-        with self._lock:
+        with self._announcement_lock:
             is_first, self._is_announced = not self._is_announced, True
         # An event that finds no place in the queue must not keep the later ones from it.
-        if is_first and not app.post(Event(self._emit_announced)):
+        if is_first and not app.post(Event(self._handle_announcement)):
             self._is_announced = False
 
-    def _emit_announced(self) -> None:
+    def _handle_announcement(self) -> None:
         self._is_announced = False
-        self._emit()
+        self._emit_announced()

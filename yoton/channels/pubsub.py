@@ -46,12 +46,14 @@ class PubChannel(BaseChannel):
     _pattern_in = "sub-pub"
 
     def _prepare(self) -> None:
-        # Guards the hold.
+        # Guards all that follows.
         self._hold_lock = threading.RLock()
         self._hold = SenderHold()
         self._hold_changed = WaitPoint(self._hold_lock)
         self._mark: OutgoingMark | None = None
         self._dropped = 0
+        # Whether there may be something to do before a message is sent: one look for all of it.
+        self._has_to_attend = False
 
     @property
     def dropped(self) -> int:
@@ -79,10 +81,10 @@ class PubChannel(BaseChannel):
         """
         data, is_msgpack = self._encode(message)
         envelope = self._msgpack_envelope if is_msgpack else self._envelope
-        if self._mark is not None:
-            self._send_at_mark(self._mark, envelope, data)
-            return
-        if self._hold.full_receivers:
+        if self._has_to_attend:
+            if self._mark is not None:
+                self._send_at_mark(self._mark, envelope, data)
+                return
             self._wait_for_receivers()
         if self._is_closed:
             raise self._closed_error()
@@ -122,7 +124,9 @@ class PubChannel(BaseChannel):
             One of them is something else. A ValueError.
         """
         mark = checked_mark(messages, size, policy, timeout, self._context.queue_limit)
-        self._mark = OutgoingMark(mark, self._slot_number_out, self._context.id)
+        with self._hold_lock:
+            self._mark = OutgoingMark(mark, self._slot_number_out, self._context.id)
+            self._look_at_hold()
 
     def _dropped_stats(self) -> dict[str, int]:
         # What is dropped at its mark is in front of connections, not in the inbox.
@@ -167,8 +171,7 @@ class PubChannel(BaseChannel):
     def _send_at_mark(self, mark: OutgoingMark, envelope: Envelope, data: bytes) -> None:
         """Send a message where there is room, or make room for it."""
         deadline = Deadline(0.0 if mark.policy is Policy.ERROR else mark.timeout)
-        if self._hold.full_receivers:
-            self._wait_for_lasting_receivers(deadline)
+        self._wait_for_lasting_receivers(deadline)
         is_far = not data or mark.is_far(self._context.outboxes(), len(data))
         if not (is_far or mark.drops):
             self._wait_for_room(mark, len(data), deadline)
@@ -209,6 +212,8 @@ class PubChannel(BaseChannel):
             raise HighWaterMarkReached(f"subscribers hold {self!r} back")
 
     def _wait_for_receivers(self, deadline: Deadline = FOREVER) -> None:
+        if not self._hold.full_receivers:
+            return
         self._context.flush_burst()
         # A finalizer or a signal handler in the middle of reading would wait for just that.
         if this_thread.is_busy:
@@ -225,6 +230,12 @@ class PubChannel(BaseChannel):
         if remaining is not None:
             patience = min(patience, remaining)
         self._hold_changed.wait_for(is_over, Deadline(None if patience == math.inf else patience))
+        with self._hold_lock:
+            self._look_at_hold()
+
+    def _look_at_hold(self) -> None:
+        """Note whether there is something to do before the next message; the lock is held."""
+        self._has_to_attend = self._mark is not None or bool(self._hold.full_receivers)
 
     def packages_delivered(self) -> None:
         """Note what subscribers in sync mode say."""
@@ -232,12 +243,14 @@ class PubChannel(BaseChannel):
             self._hold_changed.wake_all()
             for package, _ in self._inbox.take_all():
                 self._hold.hear(package.source_id, package.data, monotonic())
+            self._look_at_hold()
 
     def contexts_gone(self, ids: set[int]) -> None:
         """Wait for no subscriber that is gone."""
         with self._hold_lock:
             self._hold_changed.wake_all()
             self._hold.forget(ids)
+            self._look_at_hold()
 
 
 class SubChannel(BaseChannel):
@@ -458,7 +471,7 @@ class SubChannel(BaseChannel):
         """Put messages into the inbox; the routing lock is held."""
         messages = zip(package.messages(), numbers, strict=False)
         is_complete = self._inbox.put_all(messages, len(package.data))
-        return not is_complete or self._word is not None or self._received.signal.has_handlers
+        return not is_complete or self._word is not None or self._received.has_handlers
 
     def packages_delivered(self) -> None:
         """Tell the senders whether to wait, and the user that messages came."""
