@@ -64,6 +64,11 @@ def test_what_a_subscriber_has_no_room_for_is_dropped_and_counted(ends, policy, 
     assert end.recv(PATIENCE) == "end"
     assert sub.recv_all() == texts(kept)
     assert sub.dropped == 20 - len(kept)
+    assert sub.stats()["dropped"] == {
+        "queue_full": 0,
+        "high_water_mark": sub.dropped,
+        "closed": 0,
+    }
 
 
 def test_a_mark_in_bytes(pair):
@@ -310,8 +315,22 @@ def test_what_waits_at_a_publisher_beyond_its_mark_is_dropped_and_counted(stuck,
     go_on.set()
     assert received(sub, end) == texts(kept)
     assert pub.dropped == 20 - len(kept)
+    assert pub.stats()["dropped"]["high_water_mark"] == pub.dropped
+    assert publisher.stats()["total"]["dropped"]["high_water_mark"] == pub.dropped
     wait_until(lambda: process_events() or told)
     assert sum(told) == pub.dropped
+
+
+@pytest.mark.parametrize("policy", ["block", "drop_old"])
+def test_far_below_its_mark_a_publisher_sends_in_bursts(pair, policy):
+    pub, sub = PubChannel(pair[0], "x"), SubChannel(pair[1], "x")
+    pub.set_high_water_mark(policy=policy)
+    sender = start_sending(pub, 20_000)
+    assert [sub.recv(PATIENCE) for _ in range(20_000)] == texts(range(20_000))
+    sender.join(PATIENCE)
+    out = pair[0].stats()["total"]["out"]
+    assert out["packages"] < out["messages"] // 2
+    assert pub.dropped == 0
 
 
 def test_a_mark_in_bytes_at_a_publisher(stuck):
