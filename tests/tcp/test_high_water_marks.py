@@ -272,13 +272,13 @@ def stuck(make_context):
     publisher, subscriber = make_context(), make_context()
     connection = publisher.bind("localhost:0")
     go_on = threading.Event()
-    deliver = subscriber.deliver
+    deliver = subscriber.arrivals.deliver
 
     def deliver_late(packages, connection):
         go_on.wait(PATIENCE)
         deliver(packages, connection)
 
-    subscriber.deliver = deliver_late
+    subscriber.arrivals.deliver = deliver_late
     subscriber.connect(f"localhost:{connection.port1}")
     wait_until(lambda: connection.is_connected)
     filler = PubChannel(publisher, "filler", BINARY)
