@@ -15,9 +15,9 @@ from yoton.burst import MAX_COUNT
 from yoton.burst import MAX_SIZE as MAX_BURST_SIZE
 from yoton.channels.outgoing import OutgoingMark
 from yoton.clock import Deadline
-from yoton.connection.outbox import CONGESTION_COUNT, CONGESTION_SIZE, Outbox
+from yoton.connection.outbox import CONGESTION_COUNT, CONGESTION_SIZE, MAX_NEWS, Outbox
 from yoton.marks import checked_mark
-from yoton.package import Bundle, Package
+from yoton.package import SLOT_LINK, Bundle, Package
 from yoton.queues import Overflow
 
 NOW = Deadline(0.0)
@@ -259,6 +259,36 @@ def test_a_mark_is_far_when_a_whole_burst_more_is_below_it() -> None:
     assert not make_mark("latest", messages, size + 10).is_far([make_outbox(), outbox], 1)
     outbox.put(bundle(2, [1] * MAX_COUNT))
     assert not make_mark("latest", messages, 2 * size).is_far([outbox], 1)
+
+
+def news(number: int) -> Package:
+    return Package(b"gone", SLOT_LINK, number, 3)
+
+
+@pytest.mark.parametrize("overflow", Overflow)
+def test_news_of_the_link_are_not_dropped_for_messages(overflow: Overflow) -> None:
+    outbox = make_outbox(4, overflow)
+    outbox.put(single(1))
+    outbox.put(news(1))
+    for seq in range(2, 20):
+        outbox.put(single(seq))
+    assert outbox.put(news(2)) is (overflow is Overflow.DROP_NEW)
+    assert outbox.put(news(3)) is (overflow is Overflow.DROP_NEW)
+    packages = outbox.take_all()
+    assert sorted(p.source_id for p in packages if p.slot == SLOT_LINK) == [1, 2, 3]
+    kept = [p.source_seq for p in packages if p.slot != SLOT_LINK]
+    assert kept == ([19] if overflow is Overflow.DROP_OLD else [1, 2, 3])
+    assert outbox.count == 0
+    assert outbox.dropped == 19 - len(kept)
+
+
+@pytest.mark.parametrize("overflow", Overflow)
+def test_news_of_the_link_take_a_bounded_amount_of_memory(overflow: Overflow) -> None:
+    outbox = make_outbox(4, overflow)
+    for number in range(3 * MAX_NEWS):
+        outbox.put(news(number))
+    assert 4 <= outbox.count <= 4 + MAX_NEWS
+    assert outbox.count + outbox.dropped == 3 * MAX_NEWS
 
 
 def test_a_closed_outbox_takes_nothing_and_still_gives_what_it_holds() -> None:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from yoton.clock import Deadline
-from yoton.package import Package
+from yoton.package import SLOT_LINK, Package
 from yoton.queues import Overflow
 from yoton.traffic import Departures
 from yoton.waiting import WaitPoint
@@ -16,6 +16,10 @@ from yoton.waiting import WaitPoint
 #: Messages from which on a sender waits for room, as the peer does not keep up. About what
 #: makes one write to a socket; more would only take memory and delay what holds senders back.
 CONGESTION_COUNT = 64
+
+#: Packages of the link itself that are not dropped for others, nor for want of room: they tell
+#: what is lost and who is gone, and who waits for an answer from there would wait for ever.
+MAX_NEWS = 2**10
 
 #: Bytes from which on it waits: enough to keep a fast line busy while the sender wakes up.
 CONGESTION_SIZE = 2**21
@@ -120,8 +124,7 @@ class Outbox:
             self._size + size <= self._max_size or not self._count
         )
         if not has_room and self._overflow is Overflow.DROP_NEW:
-            self._put_what_fits(package)
-            return False
+            return self._put_what_fits(package)
         # What is dropped at once has not waited.
         peak = self._limit if self._count + count > self._limit else self._count + count
         self._count += count
@@ -135,19 +138,31 @@ class Outbox:
             self._drop_oldest()
         return has_room
 
-    def _put_what_fits(self, package: Package) -> None:
+    def _put_what_fits(self, package: Package) -> bool:
+        if package.slot == SLOT_LINK and self._count < self._limit + MAX_NEWS:
+            self._count += 1
+            self._size += len(package.data)
+            self.packages.append(package)
+            return True
         if package.count > 1 and self._count < self._limit:
             for single in package.packages():
                 self.put(single)
         else:
             self.departures.queue_full += package.count
+        return False
 
     def _drop_oldest(self) -> None:
         self._changed.wake_all()
+        news_count = 0
         while self._count > self._limit or self._size > self._max_size:
             if not self.packages:  # a finalizer that ran between two rounds may have taken all
                 return
             oldest = self.packages[0]
+            if oldest.slot == SLOT_LINK and news_count < MAX_NEWS:
+                # Later than what came after it, but it is told.
+                self.packages.rotate(-1)
+                news_count += 1
+                continue
             if oldest.count == self._count <= self._limit:  # what is alone may be larger
                 return
             surplus = max(self._count - self._limit, 0)
