@@ -8,8 +8,7 @@ import time
 from support import PATIENCE, wait_until
 
 from yoton.channels import PubChannel, SubChannel, select_sub_channel
-from yoton.channels.pubsub import HOLD_TIMEOUT
-from yoton.channels.sync import FULL_ABOVE
+from yoton.channels.sync import FULL_ABOVE, HOLD_TIMEOUT
 
 MESSAGES = 20 * FULL_ABOVE
 

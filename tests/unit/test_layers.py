@@ -49,7 +49,7 @@ channels.condition channels.sync channels.replier_status channels.negotiation
 channels.error_replies channels.exporting
 channels.forked_output channels.coalescing channels.outgoing
 channels.base channels.future channels.runners
-channels.pubsub channels.state channels.negotiating
+channels.publishing channels.subscribing channels.state channels.negotiating
 channels.file channels.simple_socket channels.reqrep
 channels
 """

@@ -6,11 +6,12 @@ from yoton.channels.base import BaseChannel
 from yoton.channels.exporting import export
 from yoton.channels.file import FileWrapper
 from yoton.channels.future import Future
-from yoton.channels.pubsub import PubChannel, SubChannel, select_sub_channel
+from yoton.channels.publishing import PubChannel
 from yoton.channels.replier_status import ReplierStatus
 from yoton.channels.reqrep import RepChannel, ReqChannel
 from yoton.channels.simple_socket import SimpleSocket
 from yoton.channels.state import StateChannel
+from yoton.channels.subscribing import SubChannel, select_sub_channel
 
 __all__ = [
     "BaseChannel",

@@ -8,7 +8,8 @@ import threading
 from collections.abc import Iterable, Iterator
 
 from yoton.channels.forked_output import ForkedOutput
-from yoton.channels.pubsub import PubChannel, SubChannel
+from yoton.channels.publishing import PubChannel
+from yoton.channels.subscribing import SubChannel
 from yoton.exceptions import ArgumentError, EncodeError
 from yoton.message_types import TEXT
 

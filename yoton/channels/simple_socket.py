@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from yoton.channels.pubsub import PubChannel, SubChannel
+from yoton.channels.publishing import PubChannel
+from yoton.channels.subscribing import SubChannel
 from yoton.context import Context
 
 _SLOT = "text"
