@@ -373,8 +373,10 @@ def _finish(future: Future, data: bytes) -> bool:
     if failure is not None:
         _fail(future, failure)
         return False
-    with contextlib.suppress(InvalidStateError):  # the user has set one
+    try:
         future.set_result(reply)
+    except InvalidStateError:
+        pass  # the user has set one
     return True
 
 

@@ -212,7 +212,8 @@ class Writer:
             self._notices.popleft()
             return
         if not self._packages:
-            self._note_written(self._outbox.taken)
+            if self._written.parked:
+                self._note_written(self._outbox.taken)
             self._outbox.move(self._packages, MAX_PIECES, _BATCH_SIZE)
         if not self._packages:
             self._refill_with_signal()
@@ -224,10 +225,9 @@ class Writer:
             self._batch_size += package.count
 
     def _note_written(self, count: int) -> None:
-        if self._written.parked:
-            with self._lock:
-                self._written.wake_all()
-                self._written_count = count
+        with self._lock:
+            self._written.wake_all()
+            self._written_count = count
 
     def _refill_with_signal(self) -> None:
         if self._signals:
