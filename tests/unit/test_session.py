@@ -174,6 +174,12 @@ def test_what_is_kept_twice_is_one() -> None:
     assert session.restart() == Gap((1, 2), [Loss(SLOT, EVERYONE, 1)])
 
 
+def test_what_is_kept_twice_where_there_is_room_for_one_is_not_missing_as_well() -> None:
+    large = package(1, size=500)
+    session = session_with(large, large, kept_size=1)
+    assert session.resume(BEGINNING) == ([large], NO_GAP)
+
+
 def test_what_could_not_be_kept_is_counted_by_slot_and_destination() -> None:
     here = Package(b"x", SLOT, 1, 3, dest_id=5)
     session = session_with(package(1), package(2, slot=9), here, bundle(6, 3), kept_size=1)

@@ -100,6 +100,9 @@ class Session:
         To do so twice in a row, as Ctrl-C came in between, does no harm.
         """
         with self._lock:
+            if self._kept and self._kept[-1].package is package:
+                # Else one of them might have to go, and would be missed though the other comes.
+                return
             begin = self._kept[-1].end if self._kept else 0
             end = begin + len(package.data) + _PACKAGE_OVERHEAD
             self._kept.append(_Kept(package, begin, end))
