@@ -254,6 +254,8 @@ class LineEnd:
         if self.is_over:
             return  # the connection has been lost to another line meanwhile
         if isinstance(event, Failed):
+            faults = self._until_fault, self.other._until_fault
+            assert faults != (None, None), "only damage ends a line"
             self.end()
         elif isinstance(event, Connected):
             self.process.connected(event.peer, self)
@@ -272,6 +274,8 @@ class Connection:
         The books of each direction.
     is_closing : bool
         Whether this end wants it to end.
+    is_interrupted : bool
+        Whether Ctrl-C has the next package kept and written twice.
     lost_at : float
         When it had a line last.
     """
@@ -286,6 +290,7 @@ class Connection:
         self.link: LineEnd | None = None
         self.lost_at = 0.0
         self.is_closing = False
+        self.is_interrupted = False
         self.is_over = False
         self._untold: Counter[int] = Counter()
 
@@ -375,14 +380,20 @@ class Connection:
 
     def _unacknowledged(self) -> int:
         """Count the messages of which the peer has not said that it has them."""
-        session = self.session
-        kept = [each.package.count for each in session._kept if each.package.slot != SLOT_LINK]
-        remembered = [each.loss.messages for each in session._remembered]
-        return sum(kept) + sum(remembered) + sum(session._forgotten.values())
+        kept = [each.package for each in self.session._kept]
+        counts = {(p.source_id, p.source_seq): p.count for p in kept if p.slot != SLOT_LINK}
+        counts |= {each.place: each.loss.messages for each in self.session._remembered}
+        return sum(counts.values())
 
     def _encode(self, package: Package) -> Sequence[bytes]:
         self.session.keep(package)
-        return encode_bundle(package) if isinstance(package, Bundle) else encode_package(package)
+        is_bundle = isinstance(package, Bundle)
+        pieces = encode_bundle(package) if is_bundle else encode_package(package)
+        if self.is_interrupted:
+            self.is_interrupted = False
+            self.session.keep(package)
+            pieces *= 2
+        return pieces
 
     def _tell(self, losses: Counter[int]) -> None:
         if losses:
@@ -712,11 +723,11 @@ class World:
         self.now += seconds
         self.hub.expire()
 
-    def exchange(self) -> None:
+    def exchange(self, room: int = 2**30) -> None:
         """Have all arrive that can, over the lines that there are."""
         while True:
             for end in self.ends:
-                end.flush(2**30)
+                end.flush(room)
             under_way = [end for end in self.ends if end.incoming or end.is_cut]
             if not under_way:
                 break
@@ -745,6 +756,7 @@ class World:
     def check_settled(self) -> None:
         """Check what has to hold when all has arrived."""
         self.check()
+        assert not any(leaf.connection.is_closing for leaf in self.leaves), "a goodbye is answered"
         for connection in self.hub.connections:
             if connection.link is not None:
                 connection.way_in.check_finished()

@@ -89,19 +89,27 @@ class Network(RuleBasedStateMachine):
     def flush(self, index: int, room: int) -> None:
         self.end(index).flush(room)
 
+    @precondition(has_lines)
+    @rule(index=which)
+    def interrupt(self, index: int) -> None:
+        connection = self.end(index).connection
+        if connection is not None:
+            connection.is_interrupted = True
+
     @precondition(lambda self: len(self.world.leaves) < MAX_LEAVES)
     @rule()
     def join(self) -> None:
         self.world.join()
 
     @precondition(lambda self: any(not leaf.has_line for leaf in self.world.leaves))
-    @rule(is_quick=st.booleans())
-    def dial(self, is_quick: bool) -> None:
+    @rule(room=st.none() | st.sampled_from([0, 100, 10**6]))
+    def dial(self, room: int | None) -> None:
+        """All who have no line get one; with room, they shake hands and write a little."""
         for leaf in self.world.leaves:
             if not leaf.has_line:
                 leaf.dial(self.world.hub)
-        if is_quick:
-            self.world.exchange()
+        if room is not None:
+            self.world.exchange(room)
 
     @precondition(lambda self: self.endings < MAX_ENDINGS)
     @rule(index=which, how=st.sampled_from(["close", "close at the hub", "kill", "kill the hub"]))
@@ -123,7 +131,7 @@ class Network(RuleBasedStateMachine):
     # What becomes of the bytes
 
     @precondition(has_lines)
-    @rule(index=which, size=st.none() | st.integers(1, 400))
+    @rule(index=which, size=st.none() | st.integers(1, 8) | st.integers(1, 400))
     def deliver(self, index: int, size: int | None) -> None:
         self.end(index).deliver(size)
 
