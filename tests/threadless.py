@@ -723,16 +723,20 @@ class World:
         self.now += seconds
         self.hub.expire()
 
-    def exchange(self, room: int = 2**30) -> None:
-        """Have all arrive that can, over the lines that there are."""
-        while True:
-            for end in self.ends:
-                end.flush(room)
-            under_way = [end for end in self.ends if end.incoming or end.is_cut]
-            if not under_way:
-                break
+    def shake_hands(self) -> None:
+        """Have all arrive that is under way, and what is said in answer to first words."""
+        while under_way := [end for end in self.ends if end.incoming or end.is_cut]:
             for end in under_way:
                 end.deliver()
+
+    def exchange(self) -> None:
+        """Have all arrive that can, over the lines that there are."""
+        is_done = False
+        while not is_done:
+            self.shake_hands()
+            for end in self.ends:
+                end.flush(2**30)
+            is_done = not any(end.incoming or end.is_cut for end in self.ends)
         self.leaves = [leaf for leaf in self.leaves if not leaf.is_over]
         self.lines = [line for line in self.lines if not (line.is_over and line.other.is_over)]
 

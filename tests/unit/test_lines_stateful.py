@@ -25,6 +25,9 @@ from yoton.connection.session import DEFAULT_KEPT_SIZE
 #: More than one test ever sends.
 NO_LIMIT = 10**6
 
+#: Bytes: more than ever wait.
+PLENTY = 10**6
+
 MAX_LEAVES = 3
 
 #: So that most of a run is spent with lines that are lost and found.
@@ -71,21 +74,25 @@ class Network(RuleBasedStateMachine):
         index=which,
         sizes=st.lists(st.integers(1, 500), min_size=1, max_size=20),
         is_bundle=st.booleans(),
+        room=st.sampled_from([0, 300, PLENTY]),
     )
-    def send(self, index: int, sizes: list[int], is_bundle: bool) -> None:
+    def send(self, index: int, sizes: list[int], is_bundle: bool, room: int) -> None:
         processes = self.world.processes
-        processes[index % len(processes)].send(sizes, is_bundle)
+        sender = processes[index % len(processes)]
+        sender.send(sizes, is_bundle)
+        for connection in sender.connections:
+            connection.flush(room)
 
     @precondition(has_lines)
     @rule(index=which)
     def carry(self, index: int) -> None:
         """All that waits at one end is written, and arrives."""
         end = self.end(index)
-        end.flush(10**6)
+        end.flush(PLENTY)
         end.other.deliver()
 
     @precondition(has_lines)
-    @rule(index=which, room=st.integers(0, 2000) | st.just(10**6))
+    @rule(index=which, room=st.integers(0, 2000) | st.just(PLENTY))
     def flush(self, index: int, room: int) -> None:
         self.end(index).flush(room)
 
@@ -102,14 +109,14 @@ class Network(RuleBasedStateMachine):
         self.world.join()
 
     @precondition(lambda self: any(not leaf.has_line for leaf in self.world.leaves))
-    @rule(room=st.none() | st.sampled_from([0, 100, 10**6]))
-    def dial(self, room: int | None) -> None:
-        """All who have no line get one; with room, they shake hands and write a little."""
+    @rule(are_shaken=st.booleans())
+    def dial(self, are_shaken: bool) -> None:
+        """All who have no line get one, and shake hands now or later."""
         for leaf in self.world.leaves:
             if not leaf.has_line:
                 leaf.dial(self.world.hub)
-        if room is not None:
-            self.world.exchange(room)
+        if are_shaken:
+            self.world.shake_hands()
 
     @precondition(lambda self: self.endings < MAX_ENDINGS)
     @rule(index=which, how=st.sampled_from(["close", "close at the hub", "kill", "kill the hub"]))
@@ -161,7 +168,7 @@ class Network(RuleBasedStateMachine):
     @rule(index=which, package=st.integers(0, 10), offset=st.integers(0, 4))
     def damage(self, index: int, package: int, offset: int) -> None:
         end = self.end(index)
-        end.other.flush(10**6)
+        end.other.flush(PLENTY)
         end.damage(package, offset)
 
     @rule(seconds=st.sampled_from([1.0, 30.0, 61.0]))
@@ -174,19 +181,16 @@ class Network(RuleBasedStateMachine):
 
     # What has to hold
 
-    @rule()
-    def settle(self) -> None:
-        self.world.heal()
-        self.world.check_settled()
-
     @invariant()
     def the_books_are_right(self) -> None:
         if hasattr(self, "world"):
             self.world.check()
 
     def teardown(self) -> None:
+        """Everybody gets a line, and all arrives."""
         if hasattr(self, "world"):
-            self.settle()
+            self.world.heal()
+            self.world.check_settled()
 
 
 def test_whatever_happens_each_message_comes_once_and_in_order_or_is_counted(
@@ -195,5 +199,5 @@ def test_whatever_happens_each_message_comes_once_and_in_order_or_is_counted(
     # So that this limit is reached as well.
     monkeypatch.setattr(session_module, "ACKNOWLEDGED_COUNT", 8)
     run_state_machine_as_test(
-        Network, settings=settings(max_examples=400, stateful_step_count=60, deadline=None)
+        Network, settings=settings(max_examples=600, stateful_step_count=60, deadline=None)
     )
