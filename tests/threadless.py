@@ -43,7 +43,6 @@ from yoton.package import (
     BEGINNING,
     EVERYONE,
     FIRST_CHANNEL_SLOT,
-    SLOT_LINK,
     Bundle,
     Envelope,
     Gap,
@@ -372,18 +371,19 @@ class Connection:
 
     def begin_way_out(self, link: LineEnd) -> None:
         """Begin the books of what goes to a hub that knows nothing of before."""
-        source, waiting = self.process.id, self._unacknowledged() + self.outbox.count
-        way = Way(self.outbox, Counter({source: self.process.sent - waiting}))
-        way.given[source] = waiting
+        source, waiting = self.process.id, self._waiting()
+        begun_at = min((seq - count for seq, count in waiting.items()), default=self.process.sent)
+        way = Way(self.outbox, Counter({source: begun_at}))
+        way.given[source] = sum(waiting.values())
         assert link.other.connection is not None
         self.way_out = link.other.connection.way_in = way
 
-    def _unacknowledged(self) -> int:
-        """Count the messages of which the peer has not said that it has them."""
+    def _waiting(self) -> dict[int, int]:
+        """Get how many messages there are in packages that the peer may lack, by their number."""
         kept = [each.package for each in self.session._kept]
-        counts = {(p.source_id, p.source_seq): p.count for p in kept if p.slot != SLOT_LINK}
-        counts |= {each.place: each.loss.messages for each in self.session._remembered}
-        return sum(counts.values())
+        waiting = {each.source_seq: each.count for each in (*kept, *self.outbox.packages)}
+        remembered = self.session._remembered
+        return waiting | {each.place[1]: each.loss.messages for each in remembered}
 
     def _encode(self, package: Package) -> Sequence[bytes]:
         self.session.keep(package)
@@ -577,7 +577,10 @@ class Leaf(Process):
 
     def connection_over(self, connection: Connection) -> None:
         """See `Process.connection_over`."""
-        self.is_over = self.is_over or connection is self.connection
+        if connection is self.connection:
+            self.is_over = True
+            if self._line is not None and not self._line.is_over:
+                self._line.end()  # on which it was just shaking hands
 
 
 class Hub(Process):
