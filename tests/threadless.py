@@ -34,10 +34,12 @@ from yoton.connection.protocol import (
     encode_acknowledgement,
     encode_gap,
     encode_resume,
+    gap_package,
 )
 from yoton.connection.returning import SESSION_LIFETIME
 from yoton.connection.session import Session
 from yoton.connection.writer import Writer
+from yoton.gaps import Gap, Loss
 from yoton.numbering import Numbering
 from yoton.package import (
     BEGINNING,
@@ -45,8 +47,6 @@ from yoton.package import (
     FIRST_CHANNEL_SLOT,
     Bundle,
     Envelope,
-    Gap,
-    Loss,
     Package,
     Place,
 )
@@ -70,13 +70,11 @@ class Way:
     Attributes
     ----------
     given, came : Counter
-        Messages that were to go, and those that have come.
+        Messages that were to go, also those lost before they came here, and those that have come.
     missing : Counter
-        Messages of which the receiver was told that they were lost here.
-    lost_before : Counter
-        Messages that the sender knows to be lost before they came to it.
-    lines : list of LineEnd
-        The receiving ends of all lines that it went over.
+        Messages of which the receiver was told that they were lost.
+    lost_before : int
+        How many messages were lost before they came here.
     is_finished : bool
         Whether the receiver has heard the goodbye.
     """
@@ -90,10 +88,9 @@ class Way:
         self.given: Counter[int] = Counter()
         self.came: Counter[int] = Counter()
         self.missing: Counter[int] = Counter()
-        self.lost_before: Counter[int] = Counter()
         self.gone_told: list[int] = []
         self.gone_heard: set[int] = set()
-        self.lines: list[LineEnd] = []
+        self.lost_before = 0
         self.is_finished = False
 
     @property
@@ -115,40 +112,31 @@ class Way:
 
     def skip(self, source: int, seq: int) -> None:
         """Expect nothing of a source up to a number: it was lost with a process before."""
-        passed_on = self._begun_at + self._skipped + self.given + self.lost_before
+        passed_on = self._begun_at + self._skipped + self.given
         self._skipped[source] += max(0, seq - passed_on[source])
 
     def check(self, dropped_anywhere: int) -> None:
         """What is left out was told before; nothing is counted twice."""
-        told = self.missing + self._heard() + self._unheard()
         left_out = 0
         for source in self.came:
             distance = self._highest[source] - self._begun_at[source] - self._skipped[source]
-            left_out += max(0, distance - self.came[source] - told[source])
+            left_out += max(0, distance - self.came[source] - self.missing[source])
+        if dropped_anywhere:
+            # What tells of losses goes behind others where these would be dropped.
+            dropped_anywhere += self.lost_before
         assert left_out <= dropped_anywhere, "no loss without a count"
         assert all(count >= 0 for count in self._open().values()), "no more than was sent"
 
     def check_finished(self) -> None:
         """When all has arrived that will: each message has come, or is counted, once."""
-        assert self.lost_before == self._heard() + self._unheard()
-        # What is dropped may be the news that somebody is gone as well.
-        dropped_news = self.dropped - sum(self._open().values())
-        assert 0 <= dropped_news <= len(self.gone_told)
-        assert dropped_news or self.gone_heard.issuperset(self.gone_told)
+        assert self.dropped == sum(self._open().values())
+        assert self.gone_heard.issuperset(self.gone_told)
 
     def _open(self) -> dict[int, int]:
         return {
             source: self.given[source] - self.came[source] - self.missing[source]
             for source in self.given | self.came | self.missing
         }
-
-    def _heard(self) -> Counter[int]:
-        return sum((end.losses_heard for end in self.lines), Counter[int]())
-
-    def _unheard(self) -> Counter[int]:
-        """What was told of losses before, and was on a line when that was cut."""
-        over = [end for end in self.lines if end.is_over]
-        return sum((end.other.losses_told - end.losses_heard for end in over), Counter[int]())
 
 
 class LineEnd:
@@ -177,9 +165,6 @@ class LineEnd:
         self.is_over = False
         self.room = 0
         self._until_fault: int | None = None
-        #: Messages of each source of which it told, or was told, that they were lost elsewhere.
-        self.losses_told: Counter[int] = Counter()
-        self.losses_heard: Counter[int] = Counter()
 
     def write(self, pieces: Sequence[bytes | memoryview], counts: list[int]) -> None:
         """See `ByteStream.write`."""
@@ -291,7 +276,6 @@ class Connection:
         self.is_closing = False
         self.is_interrupted = False
         self.is_over = False
-        self._untold: Counter[int] = Counter()
 
     def go_on(self, link: LineEnd, place: Place | None) -> None:
         """Go on over a line; `place` is what the peer has, None if it knows nothing."""
@@ -302,11 +286,8 @@ class Connection:
         self.link = link
         link.connection = self
         link.writer = Writer(link, self.outbox, self._encode, packages)  # type: ignore[arg-type]
-        self.way_out.lines.append(link.other)
         if gap.losses:
             link.writer.add_notice(encode_gap(gap))
-        untold, self._untold = self._untold, Counter()
-        self._tell(untold)
 
     def put(self, package: Package) -> None:
         """Have a package sent."""
@@ -315,11 +296,10 @@ class Connection:
 
     def tell_losses(self, losses: Counter[int]) -> None:
         """Have the peer told of messages that were lost before they came here."""
-        self.way_out.lost_before += losses
-        if self.link is None:
-            self._untold += losses
-        else:
-            self._tell(losses)
+        self.way_out.given += losses
+        self.way_out.lost_before += losses.total()
+        told = [Loss(FIRST_CHANNEL_SLOT + source, EVERYONE, n) for source, n in losses.items()]
+        self.outbox.put(gap_package(told))
 
     def tell_gone(self, id: int) -> None:
         """Have the peer told of a context that is gone."""
@@ -395,14 +375,6 @@ class Connection:
             pieces *= 2
         return pieces
 
-    def _tell(self, losses: Counter[int]) -> None:
-        if losses:
-            assert self.link is not None
-            assert self.link.writer is not None
-            told = [Loss(FIRST_CHANNEL_SLOT + source, EVERYONE, n) for source, n in losses.items()]
-            self.link.losses_told += losses
-            self.link.writer.add_notice(encode_gap(Gap(BEGINNING, told)))
-
     def _receive(self, packages: Sequence[Package]) -> None:
         for package in packages:
             self.way_in.note_came(package)
@@ -413,15 +385,12 @@ class Connection:
             self.link.writer.add_notice(encode_acknowledgement(self.session.received))
 
     def _receive_gap(self, gap: Gap) -> None:
-        assert self.link is not None
         losses: Counter[int] = Counter()
         for loss in gap.losses:
             losses[loss.slot - FIRST_CHANNEL_SLOT] += loss.messages
-        self.session.note_gap(gap)
-        if gap.place == BEGINNING:
-            self.link.losses_heard += losses
-        else:
-            self.way_in.missing += losses
+        if not self.session.note_gap(gap):
+            return
+        self.way_in.missing += losses
         for other in self.process.connections:
             if other is not self:
                 other.tell_losses(losses)

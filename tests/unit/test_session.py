@@ -217,8 +217,9 @@ def test_a_gap_that_is_passed_on_has_its_place_among_the_packages() -> None:
     peer.note_gap(heard_of(first))
     assert session.resume(peer.received)[0] == [package(2), second]
     session = session_with(package(1), first, package(2), second)
-    peer.note_gap(heard_of(second))
+    assert peer.note_gap(heard_of(second))
     assert session.resume(peer.received) == ([], NO_GAP)
+    assert not peer.note_gap(heard_of(second))  # written twice
 
 
 def test_a_gap_that_is_passed_on_and_not_kept_is_in_the_next_one() -> None:

@@ -373,10 +373,11 @@ def _finish(future: Future, data: bytes) -> bool:
     if failure is not None:
         _fail(future, failure)
         return False
+    # Not with suppress, whose three calls each reply would wait for.
     try:
         future.set_result(reply)
     except InvalidStateError:
-        pass  # the user has set one
+        logger.debug("%r has a result already, set by the user", future)
     return True
 
 

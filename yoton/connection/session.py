@@ -194,10 +194,16 @@ class Session:
 
     # Receiving
 
-    def note_gap(self, gap: Gap) -> None:
-        """Take note of what will not come: all up to there has come, or is known to be missing."""
-        if gap.place != BEGINNING:
-            self._received = gap.place
+    def note_gap(self, gap: Gap) -> bool:
+        """Take note of what will not come: all up to there has come, or is known to be missing.
+
+        Returns False if it is what came last: Ctrl-C may have the sender write it twice.
+        """
+        if gap.place == BEGINNING:
+            return True
+        is_news = gap.place != self._received
+        self._received = gap.place
+        return is_news
 
     def note_received(self, packages: Sequence[Package]) -> bool:
         """Take note of packages that came; tells whether the peer should hear of that."""
