@@ -193,6 +193,8 @@ class Network(RuleBasedStateMachine):
             self.world.check_settled()
 
 
+# Only if it fails: hypothesis takes up to five minutes to make a run short.
+@pytest.mark.timeout(360)
 def test_whatever_happens_each_message_comes_once_and_in_order_or_is_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
