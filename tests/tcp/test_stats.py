@@ -174,6 +174,37 @@ def test_what_is_written_again_is_counted_apart(
     assert stats["reconnections"] == 1
 
 
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_what_a_peer_that_does_not_come_back_may_lack_is_counted(
+    make_context: Callable[[], Context], is_cut: bool
+) -> None:
+    server, client = make_context(), make_context()
+    listener = server.listen("localhost:0", session_lifetime=0.05)
+    proxy = Proxy(listener.port)
+    client.connect(f"localhost:{proxy.port}", reconnect=True)
+    wait_until(lambda: listener.connections)
+    [accepted] = listener.connections
+    pub, sub = PubChannel(server, "news"), SubChannel(client, "news")
+    assert pub.wait_for_subscribers(timeout=PATIENCE)
+    if is_cut:
+        proxy.stall()
+    for number in range(10):
+        pub.send(str(number))
+    accepted.flush()
+    if is_cut:
+        proxy.let_nobody_through()
+    else:
+        assert [sub.recv(PATIENCE) for _ in range(10)] == [str(number) for number in range(10)]
+        client.close()
+    wait_until(lambda: not accepted.is_alive)
+    proxy.go_on()
+    # What joins the network is a message as well.
+    unconfirmed = accepted.stats()["unconfirmed"]
+    assert 10 <= unconfirmed <= 12 if is_cut else unconfirmed == 0
+    wait_until(lambda: server.stats()["total"]["unconfirmed"] == unconfirmed)
+    proxy.close()
+
+
 def test_what_is_dropped_is_counted_by_its_reason() -> None:
     with Context(queue_params=(10, "old")) as one, Context(queue_params=(10, "new")) as other:
         pub = PubChannel(one, "news")

@@ -392,9 +392,11 @@ class Connection:
             ``"dropped"``: messages that were not sent, as too many waited (``"queue_full"``),
             more than the mark of their channel allows did (``"high_water_mark"``), the connection
             was closed (``"closed"``), or the peer could not have read them (``"too_large"``,
-            ``"not_encodable"``). ``"resent"``: messages that were written again after the line was
-            lost. ``"kept"``: packages that are kept for that. ``"gaps"``: messages that the peer
-            says will not come. ``"reconnections"``: how often there was another line.
+            ``"not_encodable"``). ``"unconfirmed"``: messages that were written and may be lost, as
+            the peer has not come back, or has forgotten the session, or began to talk nonsense.
+            ``"resent"``: messages that were written again after the line was lost. ``"kept"``:
+            packages that are kept for that. ``"gaps"``: messages that the peer says will not come.
+            ``"reconnections"``: how often there was another line.
 
             ``"round_trip"``: None, or ``"latest"`` and ``"smallest"``, the seconds that the peer
             took to answer, and ``"age"``, the seconds since then. It is asked at the beginning of a
@@ -845,13 +847,25 @@ class Connection:
 
     def link_ended(self, reason: str) -> None:
         """See `LinkOwner`."""
+        has_goodbye = self._is_end_wanted or reason == OTHER_END_CLOSED
         if self._will_come_back:
-            if self._session is not None:
-                self._traffic.resent_before += self._session.resent
+            self._forget_session(has_goodbye)
             self._session = Session()
             self._context.connection_ended(self)
             self.link_lost(reason)
-            return
+        else:
+            self._end(reason, has_goodbye)
+
+    def _forget_session(self, has_goodbye: bool) -> None:
+        """Count what becomes of what was sent in a session that does not go on."""
+        session, self._session = self._session, None
+        if session is not None:
+            self._traffic.resent_before += session.resent
+            if not has_goodbye:
+                self._traffic.unconfirmed += session.unconfirmed
+
+    def _end(self, reason: str, has_goodbye: bool) -> None:
+        self._forget_session(has_goodbye)
         # Once more, in case that it was closed before the context knew of it.
         self._context.connection_closing(self)
         self._context.connection_ended(self)
@@ -893,7 +907,7 @@ class Connection:
         lost = self._outbox.discard_all()
         if lost:
             logger.warning("%r: closed with %d messages not sent", self, lost)
-        self.link_ended(reason)
+        self._end(reason, has_goodbye=False)
 
     def _tell_of_drop(self) -> None:
         # Once for each time that the queue is full: the log must not fill up as well.

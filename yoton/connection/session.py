@@ -88,6 +88,13 @@ class Session:
         return len(self._kept)
 
     @property
+    def unconfirmed(self) -> int:
+        """The number of messages of which the peer has not said that it has them."""
+        with self._lock:
+            kept = sum(each.package.count for each in self._kept)
+            return kept + self._gap().messages
+
+    @property
     def resent(self) -> int:
         """The number of messages that were written again, all together."""
         return self._resent

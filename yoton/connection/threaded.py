@@ -593,9 +593,8 @@ class ThreadedLink:
         elif isinstance(event, Acknowledged):
             if self._session is not None:
                 self._session.acknowledged(event.received)
-        elif isinstance(event, Gap):
-            if self._session is None or self._session.note_gap(event):
-                self._owner.gap_found(event)
+        elif isinstance(event, Gap) and (self._session is None or self._session.note_gap(event)):
+            self._owner.gap_found(event)
         return None
 
     def _echo(self, event: Ping | Pong) -> None:

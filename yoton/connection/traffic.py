@@ -65,6 +65,9 @@ class Traffic:
         Messages that this peer could not have read. Written by whoever has the turn to write.
     gaps : int
         Messages that the peer says will not come. Written by the receive thread.
+    unconfirmed : int
+        Messages that were written, and of which the peer has not said that it has them, in
+        sessions that came to their end without a goodbye.
     resent_before : int
         Messages that were written again in sessions that are over. As the next, written by the
         thread that has lost a line or found one.
@@ -83,6 +86,7 @@ class Traffic:
         "resent_before",
         "round_trip",
         "too_large",
+        "unconfirmed",
     )
 
     def __init__(self) -> None:
@@ -91,6 +95,7 @@ class Traffic:
         self.too_large = 0
         self.not_encodable = 0
         self.gaps = 0
+        self.unconfirmed = 0
         self.resent_before = 0
         self.reconnections = 0
         self.round_trip = RoundTrip()
@@ -124,6 +129,7 @@ class Traffic:
                 "too_large": self.too_large,
                 "not_encodable": self.not_encodable,
             },
+            "unconfirmed": self.unconfirmed,
             "resent": self.resent_before + resent,
             "gaps": self.gaps,
             "reconnections": self.reconnections,
