@@ -1,4 +1,4 @@
-"""The long run with faults, for half a minute."""
+"""The long run with faults, for a minute."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import soak
 
 #: Seconds; `make soak` runs for half an hour.
-DURATION = 30.0
+DURATION = 60.0
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
