@@ -237,6 +237,42 @@ def test_nobody_waits_for_a_peer_that_a_closed_listener_lets_in_no_more(make_lin
     assert not line.server.connections_all
 
 
+def test_what_is_damaged_on_the_way_comes_by_another_line(make_line):
+    line = make_line()
+    pub, sub = PubChannel(line.server, "news"), SubChannel(line.client, "news")
+    told = []
+    line.connection.reconnected.bind(lambda _, is_resumed: told.append(is_resumed))
+    for turn in range(3):
+        pub.send("whole")
+        assert sub.recv(PATIENCE) == "whole"
+        damage(line)
+        pub.send("behind the damage")
+        assert sub.recv(PATIENCE) == "behind the damage"
+        wait_until(lambda turn=turn: process_events() or len(told) == turn + 1)
+    assert all(told)
+    assert line.listener.connections == (line.accepted,)
+
+
+def test_nobody_tries_again_and_again_what_makes_no_sense(make_line):
+    line = make_line()
+    PubChannel(line.server, "news")
+    told = []
+    line.connection.reconnected.bind(lambda _, is_resumed: told.append(is_resumed))
+    line.cut_for_long()
+    line.proxy.let_through()
+    wait_until(lambda: process_events() or told == [True])
+    wait_until(lambda: line.connection.is_connected and line.accepted.is_connected)
+    damage(line)
+    wait_until(lambda: process_events() or told == [True, False])
+    wait_until(lambda: not line.accepted.is_alive or line.accepted.is_reconnecting)
+
+
+def damage(line):
+    link = line.accepted._link
+    link._writer.add_notice(b"YOTON is not what stands here. " * 10)
+    link.kick()
+
+
 def test_a_gap_elsewhere_is_told_though_the_line_is_lost_just_then(make_line):
     line = make_line()
     told = gaps_of(line.connection)

@@ -62,7 +62,7 @@ from yoton.exceptions import CodecError, ConnectFailed
 from yoton.gaps import Gap
 from yoton.interest import Confirm, Decline, Notice, Want
 from yoton.message_types import msgpack_to_tagged
-from yoton.package import SLOT_LINK, Bundle, Package, Place
+from yoton.package import BEGINNING, SLOT_LINK, Bundle, Package, Place
 from yoton.waiting import WaitPoint
 
 logger = logging.getLogger(__name__)
@@ -190,6 +190,7 @@ class ThreadedLink:
         # Guards the protocol once the threads run.
         self._protocol_lock = threading.RLock()
         self._session = session if self.peer.has_session else None
+        self._received_before = session.received if session else BEGINNING
         encode = self._encode if self._session is None else self._encode_and_keep
         self._writer = Writer(stream, outbox, encode, resent)
         self._reader = Reader(
@@ -587,7 +588,7 @@ class ThreadedLink:
         elif isinstance(event, Failed):
             if event.error is not None:
                 logger.warning("%s: %s", self._name, event.error)
-            self._is_line_lost = event.reason == OTHER_END_DROPPED
+            self._is_line_lost = event.reason == OTHER_END_DROPPED or self._has_brought_something
             self._break_off()
             return event.reason
         elif isinstance(event, Acknowledged):
@@ -596,6 +597,15 @@ class ThreadedLink:
         elif isinstance(event, Gap) and (self._session is None or self._session.note_gap(event)):
             self._owner.gap_found(event)
         return None
+
+    @property
+    def _has_brought_something(self) -> bool:
+        """Whether something came since the line stands.
+
+        Then what makes no sense was damaged on the way, and may come as it was by another line.
+        Otherwise it would be the same again and again.
+        """
+        return self._session is not None and self._session.received != self._received_before
 
     def _echo(self, event: Ping | Pong) -> None:
         """Answer a ping, or take the answer to one; it does no harm to repeat that."""
