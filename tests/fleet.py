@@ -54,9 +54,9 @@ while True:
 pub = yoton.PubChannel(context, "news", yoton.OBJECT)
 connect()
 def send():
-    number = 0
+    life, number = time.time_ns(), 0  # ids of processes come again
     while True:
-        pub.send([os.getpid(), number])
+        pub.send([life, number])
         number += 1
         time.sleep(0.001)
 threading.Thread(target=send, daemon=True).start()

@@ -21,7 +21,7 @@ from yoton.entry import (
     Endpoint,
     Entry,
     Peer,
-    Place,
+    SlotEnd,
     announcement_of,
     fitting,
     with_short_texts,
@@ -120,7 +120,7 @@ class Directory:
         # What follows holds as of that time: who is in reach, each but the first behind one that
         # it is connected to; and who of them sends and receives on which slot.
         self._in_reach = dict(self._known)
-        self._ids_at: dict[Place, set[int]] = {}
+        self._ids_at: dict[SlotEnd, set[int]] = {}
         self.left_out = 0
 
     @property
@@ -203,8 +203,8 @@ class Directory:
 
     def peers(self, endpoint: Endpoint) -> tuple[Peer, ...]:
         """Get those in reach who have a channel at the other end of one, sorted by id."""
-        receivers = self._ids_at.get(Place(endpoint.sends_on, is_sender=False), set())
-        senders = self._ids_at.get(Place(endpoint.receives_on, is_sender=True), set())
+        receivers = self._ids_at.get(SlotEnd(endpoint.sends_on, is_sender=False), set())
+        senders = self._ids_at.get(SlotEnd(endpoint.receives_on, is_sender=True), set())
         ids = (receivers | senders) - {self._id}
         return tuple(self._in_reach[i].entry.peer for i in sorted(ids))
 

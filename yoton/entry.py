@@ -87,7 +87,7 @@ class Entry(NamedTuple):
     neighbours: frozenset[int] = frozenset()
 
 
-class Place(NamedTuple):
+class SlotEnd(NamedTuple):
     """A slot, and which side of it."""
 
     slot: str
@@ -99,7 +99,7 @@ class Announcement:
 
     Attributes
     ----------
-    places : frozenset of Place
+    places : frozenset of SlotEnd
         Where it sends and receives.
     """
 
@@ -108,8 +108,8 @@ class Announcement:
     def __init__(self, entry: Entry, data: bytes) -> None:
         self.entry = entry
         self.data = data
-        senders = {Place(endpoint.sends_on, is_sender=True) for endpoint in entry.endpoints}
-        receivers = {Place(endpoint.receives_on, is_sender=False) for endpoint in entry.endpoints}
+        senders = {SlotEnd(endpoint.sends_on, is_sender=True) for endpoint in entry.endpoints}
+        receivers = {SlotEnd(endpoint.receives_on, is_sender=False) for endpoint in entry.endpoints}
         self.places = frozenset(senders | receivers)
 
 

@@ -59,6 +59,7 @@ def checked_mark(
     policy: str,
     timeout: float | None,
     default_messages: int,
+    default_size: int = DEFAULT_MAX_SIZE,
 ) -> HighWaterMark:
     """Make a mark of what a user says.
 
@@ -68,6 +69,8 @@ def checked_mark(
         As for `HighWaterMark`; None where the user says nothing.
     default_messages : int
         How many messages when the user does not say, unless only the latest is to be kept.
+    default_size : int
+        How many bytes when the user does not say.
 
     Raises
     ------
@@ -85,9 +88,7 @@ def checked_mark(
         _check_timeout(timeout, checked_policy)
     if messages is None:
         messages = 1 if checked_policy is Policy.LATEST else default_messages
-    return HighWaterMark(
-        messages, DEFAULT_MAX_SIZE if size is None else size, checked_policy, timeout
-    )
+    return HighWaterMark(messages, default_size if size is None else size, checked_policy, timeout)
 
 
 def _check_positive(what: str, number: object) -> None:

@@ -33,7 +33,7 @@ class BoundedQueue(Generic[T]):
     Taking an item needs no lock, as it is one call into C. So whoever holds the lock may find
     that an item is gone that was there a step before. For the same reason nobody notes the size
     of what is taken: the queue knows an upper bound of its size, and weighs what it holds when
-    that is too much.
+    that is too much. For that, no object may be in it twice.
 
     Parameters
     ----------
@@ -73,8 +73,10 @@ class BoundedQueue(Generic[T]):
         self._size_of = size_of
         # The size of what it holds, or more.
         self._size_bound = 0
-        # Whether that is just being made smaller.
+        # Whether that is just being made smaller; and the oldest item as it was when the bound was
+        # exact: it is as long as that is there.
         self._is_settling = False
+        self._oldest: T | None = None
         self.peak = 0
         self.set_bounds(limit, overflow, max_size)
         # A method of the deque itself, as it is called twice for each message.
@@ -198,18 +200,26 @@ class BoundedQueue(Generic[T]):
         drop = self._items.popleft if self._overflow is Overflow.DROP_OLD else self._items.pop
         while not is_enough():
             with contextlib.suppress(IndexError):
+                next_oldest = self._items[1] if len(self._items) > 1 else None
                 dropped = drop()
                 self.dropped += 1
                 self.dropped_at_mark += self._is_mark
                 size = self._size_of(dropped)
                 # Nothing comes in between: no interrupt, no finalizer that puts something.
                 self._size_bound -= size
+                if dropped is self._oldest:
+                    # If somebody takes one meanwhile, it is not the one that is found there.
+                    self._oldest = next_oldest
 
     def _weigh(self) -> None:
-        bound = self._size_bound
-        weight = sum(map(self._size_of, self._items.copy()))
+        oldest = self.peek()
+        if oldest is not None and oldest is self._oldest:
+            return  # nothing was taken since the last time
+        items, bound = self._items.copy(), self._size_bound
+        weight = sum(map(self._size_of, items))
         # What a finalizer has put meanwhile is in the bound, and stays in it.
         self._size_bound += weight - bound
+        self._oldest = items[0] if items else None
 
     def take(self) -> T | None:
         """Take the oldest item; None if there is none."""

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import gc
 import itertools
 import pickle
+import weakref
 from typing import Any
 
 import pytest
 from interrupts import is_interrupted
+from manual_scheduler import ManualScheduler
 
-from yoton.channels import SubChannel
-from yoton.channels.sync import FULL, OK, WAIT
+from yoton.channels import SubChannel, subscribing
+from yoton.channels.sync import FULL, OK, REPEAT_INTERVAL, WAIT
 from yoton.context import Context
+from yoton.events import repeating
 from yoton.exceptions import ArgumentError, HighWaterMarkReached
 from yoton.marks import DEFAULT_MAX_SIZE, HighWaterMark, Policy, checked_mark
 from yoton.package import Bundle
@@ -83,11 +87,51 @@ def test_a_receiver_that_blocks_says_so_at_its_mark_and_below_half_of_it() -> No
     assert said(context) == [OK]
     deliver(sub, [b"a"])
     assert said(context) == [OK, WAIT + b" 1.5", FULL]
-    for _ in range(3):
+    for _ in range(2):
         sub.recv(False)
     assert len(said(context)) == 3
     sub.recv(False)
     assert said(context)[3:] == [OK]
+
+
+def test_a_channel_that_closes_while_another_thread_speaks_has_the_last_word() -> None:
+    context = Context()
+    sub = SubChannel(context, "x")
+    sub.set_high_water_mark(1, policy="block")
+    say = sub._say
+
+    def say_late(word: bytes) -> None:
+        if word.startswith(WAIT):
+            sub.close()
+        say(word)
+
+    sub._say = say_late  # type: ignore[method-assign]
+    deliver(sub, [b"a"])
+    assert said(context)[-1] == OK
+    assert sub.recv() == "a"
+
+
+def test_a_word_that_was_lost_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    scheduler = ManualScheduler()
+    monkeypatch.setattr(repeating, "scheduler", scheduler)
+    monkeypatch.setattr(subscribing, "monotonic", scheduler.now)
+    context = Context()
+    sub = SubChannel(context, "x")
+    sub.set_high_water_mark(1, policy="block")
+    scheduler.advance(3 * REPEAT_INTERVAL)
+    assert said(context) == [OK] * 4
+    sub.set_sync_mode(False)
+    scheduler.advance(3 * REPEAT_INTERVAL)
+    assert said(context) == [OK] * 4
+
+
+def test_words_are_repeated_for_no_channel_that_is_forgotten() -> None:
+    forgotten = SubChannel(Context(), "x")
+    forgotten.set_high_water_mark(1, policy="block")
+    reference = weakref.ref(forgotten)
+    del forgotten
+    gc.collect()
+    assert reference() is None
 
 
 def test_the_last_word_is_true_whenever_an_interrupt_comes() -> None:

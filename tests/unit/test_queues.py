@@ -162,10 +162,11 @@ def test_a_queue_is_bounded_in_size_but_for_a_single_item() -> None:
 
 def test_what_was_taken_leaves_room() -> None:
     queue = BoundedQueue[str](100, Overflow.DROP_NEW, 6, len)
-    for _ in range(10):
-        assert queue.put("abc")
-        assert queue.put("def")
-        assert (queue.take(), queue.take()) == ("abc", "def")
+    for number in range(10, 20):
+        first, second = f"a{number}", f"b{number}"
+        assert queue.put(first)
+        assert queue.put(second)
+        assert (queue.take(), queue.take()) == (first, second)
     assert queue.dropped == 0
     assert not queue.size_is_over(0)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from yoton.channels.base import BaseChannel
@@ -15,10 +16,14 @@ from yoton.channels.sync import (
 from yoton.clock import FOREVER, Deadline, monotonic
 from yoton.connection.busy import this_thread
 from yoton.connection.outbox import Outbox
-from yoton.exceptions import HighWaterMarkReached
-from yoton.marks import Policy, checked_mark
-from yoton.package import Envelope
+from yoton.exceptions import ArgumentError, HighWaterMarkReached
+from yoton.marks import DEFAULT_MAX_SIZE, Policy, checked_mark
+from yoton.package import Envelope, Package
 from yoton.waiting import WaitPoint
+
+#: What one channel may have waiting in the queue in front of a connection: a half, a third ... of
+#: what that holds. If it were all, the queue would drop what the mark is there to keep.
+QUEUE_PART = 2
 
 
 class PubChannel(BaseChannel):
@@ -93,15 +98,16 @@ class PubChannel(BaseChannel):
         """Set how many messages of this channel may wait to leave, and what happens beyond that.
 
         They wait in front of each connection by itself, as many as its peer does not take. None
-        of the policies but "block" makes `send` wait for a slow connection.
+        of the policies but "block" makes `send` wait for a slow connection. A subscriber with
+        the policy "block" makes it wait whatever this policy is, but for "error".
 
         Parameters
         ----------
         messages : int, optional
-            How many messages. Default: 1 for "latest", else what the `queue_params` of the
-            context say.
+            How many messages; at most half of what the `queue_params` of the context say, as the
+            queue in front of a connection is for all channels. Default: 1 for "latest", else that.
         size : int, optional
-            How many bytes; a single message may have more. Default: 256 MiB.
+            How many bytes; a single message may have more. At most and by default 128 MiB.
         policy : str
             ``"drop_old"``: the oldest of those that wait are dropped. ``"drop_new"``: those that
             were sent last are. ``"latest"``: all but the newest are. ``"error"``: `send` raises
@@ -116,10 +122,20 @@ class PubChannel(BaseChannel):
         ArgumentError
             One of them is something else. A ValueError.
         """
-        mark = checked_mark(messages, size, policy, timeout, self._context.queue_limit)
+        most_messages = max(1, self._context.queue_limit // QUEUE_PART)
+        most_size = DEFAULT_MAX_SIZE // QUEUE_PART
+        mark = checked_mark(messages, size, policy, timeout, most_messages, most_size)
+        if mark.messages > most_messages or mark.size > most_size:
+            raise ArgumentError(
+                f"a mark in front of connections, whose queues others use as well, is at most"
+                f" {most_messages} messages and {most_size} bytes: half of what they hold"
+            )
         with self._hold_lock:
+            self._hold_changed.wake_all()
             self._mark = OutgoingMark(mark, self._slot_number_out, self._context.id)
             self._look_at_hold()
+        # Who waits at the mark before goes on with this one.
+        self._wake_outboxes()
 
     def _dropped_stats(self) -> dict[str, int]:
         # What is dropped at its mark is in front of connections, not in the inbox.
@@ -158,8 +174,18 @@ class PubChannel(BaseChannel):
         super().close()
         with self._hold_lock:
             self._hold_changed.wake_all()
+        self._wake_outboxes()
+
+    def _wake_outboxes(self) -> None:
         for outbox in self._context.outboxes():
             outbox.wake()
+
+    def abandon(self) -> None:
+        """See `BaseChannel.abandon`."""
+        super().abandon()
+        self._hold_lock = threading.RLock()
+        self._hold_changed = WaitPoint(self._hold_lock)
+        self._hold = SenderHold()
 
     def _send_at_mark(self, mark: OutgoingMark, envelope: Envelope, data: bytes) -> None:
         """Send a message where there is room, or make room for it."""
@@ -170,17 +196,20 @@ class PubChannel(BaseChannel):
             self._wait_for_room(mark, len(data), deadline)
         if self._is_closed:
             raise self._closed_error()
+        if self._mark is not mark and self._mark is not None:
+            self._send_at_mark(self._mark, envelope, data)
+            return
         self._context.send_package(envelope, data, may_wait=False)
         if mark.drops and not is_far:
             self._context.flush_burst()
             self._drop_surplus(mark)
 
     def _drop_surplus(self, mark: OutgoingMark) -> None:
-        dropped = sum(mark.trim(outbox) for outbox in self._context.outboxes())
-        if dropped:
+        for outbox in self._context.outboxes():
+            dropped = mark.trim(outbox)
             with self._hold_lock:
                 self._dropped += dropped
-            self._tell_of_drops()
+        self._tell_of_drops()
 
     def _wait_for_room(self, mark: OutgoingMark, size: int, deadline: Deadline) -> None:
         """Wait until a message may wait in front of all connections; raise an error if not."""
@@ -195,13 +224,14 @@ class PubChannel(BaseChannel):
                 raise HighWaterMarkReached(f"too much of {self!r} waits to be sent")
 
     def _has_room(self, mark: OutgoingMark, outbox: Outbox, size: int) -> bool:
-        return self._is_closed or mark.has_room(outbox, size)
+        return self._is_closed or self._mark is not mark or mark.has_room(outbox, size)
 
     def _wait_for_lasting_receivers(self, deadline: Deadline) -> None:
         """Wait for subscribers; raise an error at the deadline, but not for those in sync mode."""
+        begin = monotonic()
         is_lasting = self._hold.is_lasting
         self._wait_for_receivers(deadline if is_lasting else FOREVER)
-        if is_lasting and deadline.passed() and self._hold.is_lasting:
+        if is_lasting and deadline.passed() and self._hold.is_lasting_for(monotonic() - begin):
             raise HighWaterMarkReached(f"subscribers hold {self!r} back")
 
     def _wait_for_receivers(self, deadline: Deadline = FOREVER) -> None:
@@ -211,11 +241,12 @@ class PubChannel(BaseChannel):
         # A finalizer or a signal handler in the middle of reading would wait for just that.
         if this_thread.is_busy:
             return
-        begin = monotonic()
+        begin, mark = monotonic(), self._mark
 
         def is_over() -> bool:
             now = monotonic()
-            return self._is_closed or not self._hold.is_on(now, now - begin)
+            is_for_others = self._is_closed or self._mark is not mark
+            return is_for_others or not self._hold.is_on(now, now - begin)
 
         with self._hold_lock:
             patience = self._hold.patience
@@ -230,13 +261,17 @@ class PubChannel(BaseChannel):
         """Note whether there is something to do before the next message; the lock is held."""
         self._has_to_attend = self._mark is not None or bool(self._hold.full_receivers)
 
-    def packages_delivered(self) -> None:
-        """Note what subscribers in sync mode say."""
-        with self._hold_lock:  # the lock of the inbox comes second
+    def deliver(self, package: Package, numbers: Iterator[int]) -> bool:
+        """Note what subscribers say; the routing lock is held.
+
+        It does no harm to note that again, after Ctrl-C.
+        """
+        with self._hold_lock:
             self._hold_changed.wake_all()
-            for package, _ in self._inbox.take_all():
-                self._hold.hear(package.source_id, package.data, monotonic())
+            for word in package.messages():
+                self._hold.hear(package.source_id, word, monotonic())
             self._look_at_hold()
+        return False
 
     def contexts_gone(self, ids: set[int]) -> None:
         """Wait for no subscriber that is gone."""

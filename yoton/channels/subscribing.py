@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,10 +15,12 @@ from yoton.channels.sync import (
     FULL,
     HOLD_TIMEOUT,
     OK,
+    REPEAT_INTERVAL,
     ReceiverWord,
     wait_word,
 )
 from yoton.clock import FOREVER, Deadline, monotonic
+from yoton.events.repeating import RepeatedCall
 from yoton.exceptions import ArgumentError, HighWaterMarkReached
 from yoton.marks import DEFAULT_MAX_SIZE, HighWaterMark, Policy, checked_mark
 from yoton.package import Package
@@ -54,6 +59,7 @@ class SubChannel(BaseChannel):
         # Whether there is something to do before a message is received.
         self._has_to_attend = False
         self._sync_changed = WaitPoint(self._sync_lock)
+        self._repeating: RepeatedCall | None = None
         # Messages with a receive number below this one are selected; see select_sub_channel.
         self._selected_below = 0
 
@@ -66,8 +72,10 @@ class SubChannel(BaseChannel):
     def __next__(self) -> Any:
         """Get the next pending message; StopIteration if there is none."""
         if self._has_to_attend:
-            self._attend()
+            self._raise_for_drops()
         message = self._inbox.take()
+        if self._has_to_attend:
+            self._look_at_sync()
         if message is None:
             raise StopIteration
         return self._message_type.message_from_bytes(message[0])
@@ -101,10 +109,13 @@ class SubChannel(BaseChannel):
             stays so.
         """
         if self._has_to_attend:
-            self._attend()
+            self._raise_for_drops()
         message = self._inbox.take()
         if message is None:
             message = self._wait_for_message(_deadline(block))
+        if self._has_to_attend:
+            # Now that there is room: nobody knows when it is called again.
+            self._look_at_sync()
         return self._message_type.message_from_bytes(message[0])
 
     def recv_all(self) -> list[Any]:
@@ -117,7 +128,7 @@ class SubChannel(BaseChannel):
         HighWaterMarkReached
             As for `recv`.
         """
-        self._attend()
+        self._raise_for_drops()
         messages = []
         while message := self._inbox.take():
             messages.append(self._message_type.message_from_bytes(message[0]))
@@ -137,7 +148,7 @@ class SubChannel(BaseChannel):
         HighWaterMarkReached
             As for `recv`.
         """
-        self._attend()
+        self._raise_for_drops()
         limit = self._selected_below
         messages = []
         while message := self._inbox.take_if(lambda message: message[1] < limit):
@@ -234,8 +245,24 @@ class SubChannel(BaseChannel):
             is_another = word is not self._word
             self._word, self._wait_word = word, wait
             self._has_to_attend = self._raises or word is not None
-        if was_full and is_another and not self._is_closed:
-            self._send_data(OK, may_wait=False)
+        if was_full and is_another:
+            self._say(OK)
+        self._repeat_words()
+
+    def _repeat_words(self) -> None:
+        """Have the word looked at from time to time, for those who wait without a limit.
+
+        It may have been lost on the way, and nobody else may look.
+        """
+        with self._sync_lock:
+            repeating, self._repeating = self._repeating, None
+            if self._wait_word is not None:
+                self._repeating = RepeatedCall(functools.partial(_look_again, weakref.ref(self)))
+        if repeating is not None:
+            repeating.stop()
+        if self._repeating is not None:
+            with contextlib.suppress(RuntimeError):  # an interpreter that ends allows no thread
+                self._repeating.start()
 
     def deliver(self, package: Package, numbers: Iterator[int]) -> bool:
         """Put messages into the inbox; the routing lock is held."""
@@ -276,6 +303,14 @@ class SubChannel(BaseChannel):
             Deadline(HOLD_TIMEOUT),
         )
 
+    def abandon(self) -> None:
+        """See `BaseChannel.abandon`."""
+        super().abandon()
+        self._sync_lock = threading.RLock()
+        self._sync_changed = WaitPoint(self._sync_lock)
+        self._word = self._wait_word = self._repeating = None
+        self._has_to_attend = self._raises = False
+
     def _wait_for_message(self, deadline: Deadline) -> tuple[bytes, int]:
         self._context.lead(self._inbox.has_items, deadline)
         return self._inbox.take() or self._inbox.get(deadline) or (b"", 0)
@@ -286,13 +321,9 @@ class SubChannel(BaseChannel):
             self._set_word(None)
         super().close()
 
-    def _attend(self) -> None:
-        """Tell what is to be told before a message is received, to the user and the senders."""
-        if self._raises:
-            self._raise_for_drops()
-        self._look_at_sync()
-
     def _raise_for_drops(self) -> None:
+        if not self._raises:
+            return
         with self._sync_lock:
             dropped = self._inbox.dropped
             count, self._dropped_raised = dropped - self._dropped_raised, dropped
@@ -307,12 +338,16 @@ class SubChannel(BaseChannel):
         while self._word is not None or said is not None:
             with self._sync_lock:
                 self._sync_changed.wake_all()
-                said = self._next_word(said)
-            if said is None or self._is_closed:
+                wait, said = self._wait_word, self._next_word(said)
+            if said is None:
                 return
-            if said is FULL and self._wait_word is not None:
-                self._send_data(self._wait_word, may_wait=False)
-            self._send_data(said, may_wait=False)
+            if said is FULL and wait is not None:
+                self._say(wait)
+            self._say(said)
+
+    def _say(self, word: bytes) -> None:
+        """Tell the senders, also when the channel has just been closed: they may wait for it."""
+        self._context.send_package(self._envelope, word, may_wait=False)
 
     def _next_word(self, said: bytes | None) -> bytes | None:
         """Note what was said, and get what is to be said; the lock is held."""
@@ -364,6 +399,14 @@ def select_sub_channel(*channels: SubChannel) -> SubChannel | None:
     selected = firsts[0][1]
     selected._selected_below = min([limit, *(seq for seq, _ in firsts[1:])])
     return selected
+
+
+def _look_again(channel: weakref.ref[SubChannel]) -> float | None:
+    alive = channel()
+    if alive is None or alive.closed:
+        return None
+    alive._look_at_sync()
+    return REPEAT_INTERVAL
 
 
 def _deadline(block: bool | float | None) -> Deadline:

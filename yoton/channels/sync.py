@@ -179,6 +179,10 @@ class SenderHold:
         """Whether somebody said "wait", who is not just in sync mode."""
         return bool(self._lasting)
 
+    def is_lasting_for(self, waited: float) -> bool:
+        """Tell whether one of them wants a message to wait on that has waited so many seconds."""
+        return any(self.full_receivers[i] > waited for i in self._lasting)
+
 
 def _patience(word: bytes) -> float | None:
     """Get how long to wait for who said that; None if it is no "wait"."""
