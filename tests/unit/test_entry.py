@@ -17,7 +17,7 @@ from yoton.entry import (
     Endpoint,
     Entry,
     Peer,
-    Place,
+    SlotEnd,
     announcement_of,
     read_announcement,
 )
@@ -58,10 +58,10 @@ def test_places_are_both_sides_of_the_slots_of_all_channels() -> None:
     mood = Endpoint("StateChannel", "mood", "mood")
     places = announcement_of(ENTRY._replace(endpoints=(PUB, mood))).places
     assert places == {
-        Place(PUB.sends_on, is_sender=True),
-        Place(PUB.receives_on, is_sender=False),
-        Place("mood", is_sender=True),
-        Place("mood", is_sender=False),
+        SlotEnd(PUB.sends_on, is_sender=True),
+        SlotEnd(PUB.receives_on, is_sender=False),
+        SlotEnd("mood", is_sender=True),
+        SlotEnd("mood", is_sender=False),
     }
 
 
