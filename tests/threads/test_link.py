@@ -15,6 +15,7 @@ from support import PATIENCE, wait_until
 
 from yoton.clock import Deadline
 from yoton.connection import heartbeat, threaded
+from yoton.connection.busy import this_thread
 from yoton.connection.framing import encode_package
 from yoton.connection.memory import MemoryStream, memory_stream_pair
 from yoton.connection.protocol import Protocol, Role, State, contexts_gone_package
@@ -698,6 +699,16 @@ def test_an_interrupt_while_threads_are_started_ends_the_link(
     own.join()
     assert len(own.owner.ended) == 1
     wait_until(lambda: not any(t.name.endswith("to test") for t in threading.enumerate()))
+
+
+def test_what_runs_in_the_threads_of_a_link_does_not_wait_for_its_peer(harness: Harness) -> None:
+    own, other = harness.pair()
+    seen: list[bool] = []
+    other.owner.on_packages = lambda packages: seen.append(this_thread.is_busy)
+    own.send(b"x")
+    wait_until(lambda: seen)
+    assert seen == [True]
+    assert not this_thread.is_busy
 
 
 def test_the_threads_of_a_link_have_names_and_end_with_it(harness: Harness) -> None:

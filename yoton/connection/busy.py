@@ -15,7 +15,8 @@ class _ThisThread(threading.local):
     Attributes
     ----------
     is_busy : bool
-        Whether it reads or writes. Set by the one that does so, and put back in the end.
+        Whether it reads or writes. Set by the one that does so, and put back in the end; always
+        set in the threads of a link.
     """
 
     is_busy = False

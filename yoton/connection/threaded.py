@@ -18,10 +18,11 @@ import contextlib
 import functools
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol as Interface
 
 from yoton.clock import FOREVER, Deadline, monotonic
+from yoton.connection.busy import this_thread
 from yoton.connection.framing import bundle_size, encode_bundle, encode_package
 from yoton.connection.handshake import HANDSHAKE_FAILED, HANDSHAKE_TIMED_OUT
 from yoton.connection.heartbeat import BEAT_INTERVAL, SilenceWatch, beat_delay
@@ -222,10 +223,10 @@ class ThreadedLink:
         # Taken for good by the thread that receives: who starts it may have to do so itself.
         self._receiving = threading.Lock()
         self._send_thread = threading.Thread(
-            target=self._send, name=f"yoton-send {name}", daemon=True
+            target=_run_busy, args=(self._send,), name=f"yoton-send {name}", daemon=True
         )
         self._receive_thread = threading.Thread(
-            target=self._receive, name=f"yoton-receive {name}", daemon=True
+            target=_run_busy, args=(self._receive,), name=f"yoton-receive {name}", daemon=True
         )
 
     def start(self) -> None:
@@ -618,6 +619,16 @@ class ThreadedLink:
     def _tell_what_is_lost(self, count: int) -> None:
         if count:
             logger.warning("%s: closed with %d packages not sent", self._name, count)
+
+
+def _run_busy(run: Callable[[], object]) -> None:
+    """Run what one of the two threads does.
+
+    A finalizer in it that sends must not wait until the peer has taken something: it would keep
+    the thread from just what that needs.
+    """
+    this_thread.is_busy = True
+    run()
 
 
 def shake_hands(stream: ByteStream, protocol: Protocol, timeout: float) -> list[Event]:
