@@ -233,3 +233,14 @@ def test_who_says_wait_takes_a_bounded_amount_of_memory() -> None:
     for receiver_id in range(sync._MAX_FULL_RECEIVERS + 10):
         hold.hear(receiver_id, WAIT, 0.0)
     assert len(hold._lasting) == len(hold.full_receivers) == sync._MAX_FULL_RECEIVERS
+
+
+def test_a_message_waits_as_long_as_somebody_wants_it_to() -> None:
+    hold = SenderHold()
+    hold.hear(1, FULL, 0.0)
+    assert not hold.is_lasting_for(0.0)
+    hold.hear(2, wait_word(2.0), 0.0)
+    assert hold.is_lasting_for(1.9)
+    assert not hold.is_lasting_for(2.0)
+    hold.hear(3, wait_word(None), 0.0)
+    assert hold.is_lasting_for(1e9)
