@@ -231,7 +231,11 @@ class PubChannel(BaseChannel):
         begin = monotonic()
         is_lasting = self._hold.is_lasting
         self._wait_for_receivers(deadline if is_lasting else FOREVER)
-        if is_lasting and deadline.passed() and self._hold.is_lasting_for(monotonic() - begin):
+        if not (is_lasting and deadline.passed()):
+            return
+        with self._hold_lock:
+            is_held = self._hold.is_lasting_for(monotonic() - begin)
+        if is_held:
             raise HighWaterMarkReached(f"subscribers hold {self!r} back")
 
     def _wait_for_receivers(self, deadline: Deadline = FOREVER) -> None:
