@@ -105,8 +105,8 @@ class Context:
     def _begin(self) -> None:
         """Be a node that nobody knows yet."""
         self._id = UID().get_int()
-        # The routing lock. It guards all that follows. What comes is put into queues, and what
-        # subscribers say is noted, with it held: the locks of these come second, and no others.
+        # The routing lock. It guards all that follows. Queues are put to with it held, so their
+        # locks come second; no other lock is taken under it.
         self._lock = threading.RLock()
         self._router = Router(self._id)
         self._numbering = Numbering(self._id)

@@ -215,9 +215,13 @@ def test_words_of_subscribers_find_room_however_small_the_queues_are():
             Package(word, slot, other.id, 2**32 + number)
             for number, word in enumerate([FULL, WAIT, FULL, OK])
         ]
-        one.arrivals.deliver(words[:-1], one.connections[0])
-        assert pub._hold.is_lasting
-        one.arrivals.deliver(words[-1:], one.connections[0])
+        for begin, end in [(0, 3), (3, 4)]:
+            one.arrivals.deliver(words[begin:end], one.connections[0])
+            one.arrivals.act(one.connections[0])
+            assert pub._hold.is_lasting is (end == 3)
+        one.arrivals.deliver([Package(WAIT, slot, other.id, 2**33)], one.connections[0])
+        pub.contexts_gone({other.id})
+        one.arrivals.act(one.connections[0])
         assert not pub._hold.full_receivers
 
 

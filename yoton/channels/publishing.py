@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import threading
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,6 +45,8 @@ class PubChannel(BaseChannel):
     _pattern_in = "sub-pub"
 
     def _prepare(self) -> None:
+        # What subscribers said, and nobody has acted on yet: their ids and words.
+        self._words: deque[tuple[int, bytes]] = deque()
         # Guards all that follows.
         self._hold_lock = threading.RLock()
         self._hold = SenderHold()
@@ -268,18 +271,28 @@ class PubChannel(BaseChannel):
     def deliver(self, package: Package, numbers: Iterator[int]) -> bool:
         """Note what subscribers say; the routing lock is held.
 
-        It does no harm to note that again, after Ctrl-C.
+        Not in the inbox, which may be full. It does no harm to note that again, after Ctrl-C.
         """
+        self._words.extend((package.source_id, word) for word in package.messages())
+        return True
+
+    def packages_delivered(self) -> None:
+        """Act on what subscribers say."""
         with self._hold_lock:
             self._hold_changed.wake_all()
-            for word in package.messages():
-                self._hold.hear(package.source_id, word, monotonic())
+            self._hear_words()
             self._look_at_hold()
-        return False
+
+    def _hear_words(self) -> None:
+        while self._words:
+            source_id, word = self._words.popleft()
+            self._hold.hear(source_id, word, monotonic())
 
     def contexts_gone(self, ids: set[int]) -> None:
         """Wait for no subscriber that is gone."""
         with self._hold_lock:
             self._hold_changed.wake_all()
+            # First, or it would be remembered what they said before.
+            self._hear_words()
             self._hold.forget(ids)
             self._look_at_hold()
