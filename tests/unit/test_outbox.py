@@ -283,6 +283,19 @@ def test_news_of_the_link_are_not_dropped_for_messages(overflow: Overflow) -> No
 
 
 @pytest.mark.parametrize("overflow", Overflow)
+@pytest.mark.parametrize("is_first", [False, True])
+def test_beside_news_of_the_link_a_single_package_may_be_larger(
+    overflow: Overflow, is_first: bool
+) -> None:
+    outbox = Outbox(10, overflow, max_size=100)
+    packages = [single(1, size=200), news(1)]
+    for package in packages if is_first else reversed(packages):
+        assert outbox.put(package) or is_first
+    assert outbox.dropped == 0
+    assert outbox.count == 2
+
+
+@pytest.mark.parametrize("overflow", Overflow)
 def test_news_of_the_link_take_a_bounded_amount_of_memory(overflow: Overflow) -> None:
     outbox = make_outbox(4, overflow)
     for number in range(3 * MAX_NEWS):

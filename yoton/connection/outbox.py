@@ -121,7 +121,7 @@ class Outbox:
         # From here up to the call of append, or of what takes its place, nothing comes in
         # between: no interrupt, no finalizer.
         has_room = self._count + count <= self._limit and (
-            self._size + size <= self._max_size or not self._count
+            self._size + size <= self._max_size or self._holds_only_news_beside(package)
         )
         if not has_room and self._overflow is Overflow.DROP_NEW:
             return self._put_what_fits(package)
@@ -163,13 +163,17 @@ class Outbox:
                 self.packages.rotate(-1)
                 news_count += 1
                 continue
-            if oldest.count == self._count <= self._limit:  # what is alone may be larger
-                return
+            if self._count <= self._limit and self._holds_only_news_beside(oldest):
+                return  # what is alone may be larger
             surplus = max(self._count - self._limit, 0)
             if self._size > self._max_size or surplus > oldest.count:
                 surplus = oldest.count
             if self._take_out(oldest, surplus):
                 self.departures.queue_full += surplus
+
+    def _holds_only_news_beside(self, package: Package) -> bool:
+        others = self.packages.copy()
+        return all(other is package or other.slot == SLOT_LINK for other in others)
 
     def _take_out(self, oldest: Package, count: int) -> bool:
         """Take messages out of the oldest package; False if a finalizer just took that."""
