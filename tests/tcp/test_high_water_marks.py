@@ -410,8 +410,9 @@ def test_far_below_its_mark_a_publisher_sends_in_bursts(pair, policy):
     pub, sub = PubChannel(pair[0], "x"), SubChannel(pair[1], "x")
     pub.set_high_water_mark(policy=policy)
     pair[0].begin_burst()
-    sender = start_sending(pub, 20_000)
-    assert [sub.recv(PATIENCE) for _ in range(20_000)] == texts(range(20_000))
+    # As many as fit everywhere: the inbox of a subscriber without a mark drops what is beyond.
+    sender = start_sending(pub, 4_000)
+    assert [sub.recv(PATIENCE) for _ in range(4_000)] == texts(range(4_000))
     sender.join(PATIENCE)
     out = pair[0].stats()["total"]["out"]
     assert out["packages"] < out["messages"]
