@@ -58,16 +58,13 @@ class OutgoingMark:
 
     def has_room(self, outbox: Outbox, size: int) -> bool:
         """Tell whether one more message of that size may wait there."""
-        waiting = self._waiting(outbox)
-        count = sum(package.count for package in waiting)
-        total = sum(len(package.data) for package in waiting)
+        count, total = _amount(self._waiting(outbox))
         return not self._is_over(count + 1, total + size, self._mark.messages)
 
     def trim(self, outbox: Outbox) -> int:
         """Drop what is too much; get the number of messages."""
         waiting = self._waiting(outbox)
-        count = sum(package.count for package in waiting)
-        size = sum(len(package.data) for package in waiting)
+        count, size = _amount(waiting)
         limit = self._mark.messages
         if self.policy is Policy.LATEST and self._is_over(count, size, limit):
             limit = 1
@@ -104,3 +101,9 @@ class OutgoingMark:
 
     def _is_over(self, count: int, size: int, limit: int) -> bool:
         return count > limit or (size > self._mark.size and count > 1)
+
+
+def _amount(packages: Sequence[Package]) -> tuple[int, int]:
+    """Count the messages in packages, and their bytes."""
+    count = sum(package.count for package in packages)
+    return count, sum(len(package.data) for package in packages)

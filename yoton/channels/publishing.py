@@ -11,9 +11,7 @@ from typing import Any
 
 from yoton.channels.base import BaseChannel
 from yoton.channels.outgoing import OutgoingMark
-from yoton.channels.sync import (
-    SenderHold,
-)
+from yoton.channels.sync import SenderHold
 from yoton.clock import FOREVER, Deadline, monotonic
 from yoton.connection.busy import this_thread
 from yoton.connection.outbox import Outbox
@@ -199,8 +197,10 @@ class PubChannel(BaseChannel):
             self._wait_for_room(mark, len(data), deadline)
         if self._is_closed:
             raise self._closed_error()
-        if self._mark is not mark and self._mark is not None:
-            self._send_at_mark(self._mark, envelope, data)
+        present = self._mark
+        if present is not None and present is not mark:
+            # It was set while this one was waited for.
+            self._send_at_mark(present, envelope, data)
             return
         self._context.send_package(envelope, data, may_wait=False)
         if mark.drops and not is_far:

@@ -59,7 +59,7 @@ class SubChannel(BaseChannel):
         # Whether there is something to do before a message is received.
         self._has_to_attend = False
         self._sync_changed = WaitPoint(self._sync_lock)
-        self._repeating: RepeatedCall | None = None
+        self._looking: RepeatedCall | None = None
         # Messages with a receive number below this one are selected; see select_sub_channel.
         self._selected_below = 0
 
@@ -209,11 +209,10 @@ class SubChannel(BaseChannel):
         if mark.policy is Policy.BLOCK:
             self._block(mark)
             return
+        drops_new = mark.policy in (Policy.DROP_NEW, Policy.ERROR)
         self._inbox.set_bounds(
             mark.messages,
-            Overflow.DROP_NEW
-            if mark.policy in (Policy.DROP_NEW, Policy.ERROR)
-            else Overflow.DROP_OLD,
+            Overflow.DROP_NEW if drops_new else Overflow.DROP_OLD,
             mark.size,
             keeps_latest=mark.policy is Policy.LATEST,
             is_mark=True,
@@ -247,22 +246,23 @@ class SubChannel(BaseChannel):
             self._has_to_attend = self._raises or word is not None
         if was_full and is_another:
             self._say(OK)
-        self._repeat_words()
+        self._look_regularly()
 
-    def _repeat_words(self) -> None:
-        """Have the word looked at from time to time, for those who wait without a limit.
+    def _look_regularly(self) -> None:
+        """Look at the word from time to time if some wait without a limit, or no longer.
 
         It may have been lost on the way, and nobody else may look.
         """
+        looking = None
         with self._sync_lock:
-            repeating, self._repeating = self._repeating, None
             if self._wait_word is not None:
-                self._repeating = RepeatedCall(functools.partial(_look_again, weakref.ref(self)))
-        if repeating is not None:
-            repeating.stop()
-        if self._repeating is not None:
+                looking = RepeatedCall(functools.partial(_look_again, weakref.ref(self)))
+            before, self._looking = self._looking, looking
+        if before is not None:
+            before.stop()
+        if looking is not None:
             with contextlib.suppress(RuntimeError):  # an interpreter that ends allows no thread
-                self._repeating.start()
+                looking.start()
 
     def deliver(self, package: Package, numbers: Iterator[int]) -> bool:
         """Put messages into the inbox; the routing lock is held."""
@@ -289,10 +289,10 @@ class SubChannel(BaseChannel):
 
     def _repeat_word(self) -> None:
         with self._sync_lock:
-            has_to_repeat = self._word is not None and self._wait_word is not None
-            if self._word is not None and has_to_repeat:
-                self._word.forget()
-        if has_to_repeat:
+            word = None if self._wait_word is None else self._word
+            if word is not None:
+                word.forget()
+        if word is not None:
             self._look_at_sync()
 
     def _wait_for_room(self) -> None:
@@ -308,7 +308,7 @@ class SubChannel(BaseChannel):
         super().abandon()
         self._sync_lock = threading.RLock()
         self._sync_changed = WaitPoint(self._sync_lock)
-        self._word = self._wait_word = self._repeating = None
+        self._word = self._wait_word = self._looking = None
         self._has_to_attend = self._raises = False
 
     def _wait_for_message(self, deadline: Deadline) -> tuple[bytes, int]:
