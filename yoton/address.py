@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 import socket
-from typing import NamedTuple
 
 from yoton.exceptions import AddressError
 from yoton.hashing import text_hash
+from yoton.record import Record
 
 #: Port names are hashed into the range of ports that no service is registered for (IANA).
 FIRST_DYNAMIC_PORT = 49152
@@ -26,11 +26,12 @@ _EXPECTED = (
     " carry an offset, as in 'localhost:8000', '[::1]:0' or 'localhost:name+2', or"
     " 'unix:///path', or 'memory://name'"
 )
-_PORT_NUMBER = re.compile(r"\s*[+-]?\d+\s*", re.ASCII)
-_PUBLIC_HOST = re.compile(r"publichost(\d*)", re.ASCII | re.IGNORECASE)
+# Compiled at their first use, as that takes longer than all the rest of importing this.
+_PORT_NUMBER = r"(?a:\s*[+-]?\d+\s*)"
+_PUBLIC_HOST = r"(?ai:publichost(\d*))"
 
 
-class Address(NamedTuple):
+class Address(Record):
     """Where to bind or connect.
 
     Parameters
@@ -43,9 +44,12 @@ class Address(NamedTuple):
         Port number; 0 lets the system choose when binding. Else 0.
     """
 
-    transport: str
-    host: str
-    port: int
+    __slots__ = ("host", "port", "transport")
+
+    def __init__(self, transport: str, host: str, port: int) -> None:
+        self.transport = transport
+        self.host = host
+        self.port = port
 
     def __str__(self) -> str:
         if self.transport == "tcp":
@@ -116,7 +120,7 @@ def _split_host_port(rest: str, text: str) -> tuple[str, str]:
 def _resolve_host(host: str, text: str) -> str:
     if host.lower() == "localhost":
         return "127.0.0.1"
-    public = _PUBLIC_HOST.fullmatch(host)
+    public = re.fullmatch(_PUBLIC_HOST, host)
     if public is None:
         return host
     index = int(public[1] or 0)
@@ -132,7 +136,7 @@ def _resolve_host(host: str, text: str) -> str:
 
 
 def _parse_port(port_text: str, text: str) -> int:
-    if _PORT_NUMBER.fullmatch(port_text):
+    if re.fullmatch(_PORT_NUMBER, port_text):
         port = int(port_text)
     else:
         port = _hashed_port(port_text, text)
@@ -145,7 +149,7 @@ def _hashed_port(port_text: str, text: str) -> int:
     name, plus, offset_text = port_text.partition("+")
     if not plus:
         return port_hash(name)
-    if not _PORT_NUMBER.fullmatch(offset_text):
+    if not re.fullmatch(_PORT_NUMBER, offset_text):
         raise AddressError(
             f"address {text!r}: port offset {offset_text!r} is no integer; {_EXPECTED}"
         )

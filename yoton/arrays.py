@@ -20,10 +20,10 @@ from yoton.exceptions import DecodeError, EncodeError
 #: The names of the dtypes without fields: a byte order, a kind, a size, a unit of time.
 #: Strict, because numpy reads more than it writes: "O" would make memory addresses of bytes,
 #: and with a unit like "0s" it fails at some later use of the array.
-_PLAIN_DTYPE = re.compile(
-    r"[<>|](?:b1|[iu][1248]|f(?:2|4|8|12|16)|c(?:8|16|24|32)|[SUV](?:0|[1-9]\d{0,9})"
-    r"|[mM]8(?:\[(?:[1-9]\d{0,9})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?)",
-    re.ASCII,
+# Compiled at its first use, as that takes longer than all the rest of importing this.
+_PLAIN_DTYPE = (
+    r"(?a:[<>|](?:b1|[iu][1248]|f(?:2|4|8|12|16)|c(?:8|16|24|32)|[SUV](?:0|[1-9]\d{0,9})"
+    r"|[mM]8(?:\[(?:[1-9]\d{0,9})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?))"
 )
 
 #: Reading a nested dtype takes Python's stack; structures in use have two levels or three.
@@ -193,7 +193,7 @@ def _read_dtype(fields: object, level: int = 0) -> Any:
 
 @lru_cache(maxsize=128)
 def _plain_dtype(name: str) -> Any:
-    if not _PLAIN_DTYPE.fullmatch(name):
+    if not re.fullmatch(_PLAIN_DTYPE, name):
         raise DecodeError("a numpy dtype has an unknown name")
     return sys.modules["numpy"].dtype(name)
 

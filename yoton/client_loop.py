@@ -15,11 +15,11 @@ import weakref
 from collections import deque
 from collections.abc import Iterator
 from queue import SimpleQueue
-from typing import NamedTuple
 
 from yoton.address import format_host_port
 from yoton.clock import Deadline
 from yoton.exceptions import ArgumentError, RemoteProtocolError
+from yoton.record import Record
 from yoton.request_line import RequestLine
 
 logger = logging.getLogger(__name__)
@@ -39,17 +39,23 @@ LONGEST_WAIT = 2_000_000.0
 _LINGER_RESET = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
-class Limits(NamedTuple):
+class Limits(Record):
     """What a client may take: seconds, bytes, and places; see `yoton.RequestServer`."""
 
-    request_timeout: float
-    reply_timeout: float
-    max_request_size: int
-    max_clients: int
+    __slots__ = ("max_clients", "max_request_size", "reply_timeout", "request_timeout")
+
+    def __init__(
+        self, request_timeout: float, reply_timeout: float, max_request_size: int, max_clients: int
+    ) -> None:
+        self.request_timeout = request_timeout
+        self.reply_timeout = reply_timeout
+        self.max_request_size = max_request_size
+        self.max_clients = max_clients
 
     def check(self) -> None:
         """Raise an ArgumentError if one of them is not larger than 0."""
-        for name, value in self._asdict().items():
+        for name in self.__slots__:
+            value = getattr(self, name)
             if not value > 0:
                 raise ArgumentError(f"{name} is {value!r}, expected more than 0")
 
@@ -90,11 +96,14 @@ class _Client:
         return self.peer
 
 
-class Request(NamedTuple):
+class Request(Record):
     """What a client asks, with its CR LF."""
 
-    text: str
-    client: _Client
+    __slots__ = ("client", "text")
+
+    def __init__(self, text: str, client: _Client) -> None:
+        self.text = text
+        self.client = client
 
 
 class ClientLoop:

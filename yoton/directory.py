@@ -233,7 +233,7 @@ class Directory:
     def _own_entry(self, endpoints: Sequence[Endpoint]) -> Entry:
         # A copy: a finalizer may close a line meanwhile.
         neighbours = sorted({end.peer_id for end in list(self._ends.values())})
-        return self._whole._replace(
+        return self._whole.replaced(
             endpoints=tuple(endpoints), neighbours=frozenset(neighbours[:MAX_NEIGHBOURS])
         )
 
@@ -241,7 +241,7 @@ class Directory:
         whole = self._own_entry(endpoints)
         if whole == self._whole:
             return
-        self._whole = whole._replace(version=whole.version + 1)
+        self._whole = whole.replaced(version=whole.version + 1)
         entry = fitting(self._whole)
         self.left_out = len(whole.endpoints) - len(entry.endpoints)
         self._known[self._id] = announcement_of(entry)

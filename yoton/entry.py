@@ -7,6 +7,7 @@ from weakref import WeakValueDictionary
 
 from yoton import tagged
 from yoton.exceptions import CodecError, DecodeError
+from yoton.record import Record
 
 T = TypeVar("T")
 
@@ -66,7 +67,7 @@ class Endpoint(NamedTuple):
     receives_on: str
 
 
-class Entry(NamedTuple):
+class Entry(Record):
     """What a context tells of itself.
 
     Parameters
@@ -81,10 +82,19 @@ class Entry(NamedTuple):
         Ids of the contexts that it is connected to.
     """
 
-    peer: Peer
-    version: int
-    endpoints: tuple[Endpoint, ...] = ()
-    neighbours: frozenset[int] = frozenset()
+    __slots__ = ("endpoints", "neighbours", "peer", "version")
+
+    def __init__(
+        self,
+        peer: Peer,
+        version: int,
+        endpoints: tuple[Endpoint, ...] = (),
+        neighbours: frozenset[int] = frozenset(),
+    ) -> None:
+        self.peer = peer
+        self.version = version
+        self.endpoints = endpoints
+        self.neighbours = neighbours
 
 
 class SlotEnd(NamedTuple):
@@ -202,7 +212,7 @@ def with_short_texts(peer: Peer) -> Peer:
 def fitting(entry: Entry) -> Entry:
     """Leave out those channels that an entry has no room for."""
     # A little more than the rest takes with the count of the channels.
-    room = MAX_ENTRY_SIZE - len(announcement_of(entry._replace(endpoints=())).data) - 16
+    room = MAX_ENTRY_SIZE - len(announcement_of(entry.replaced(endpoints=())).data) - 16
     endpoints = []
     for endpoint in entry.endpoints[:MAX_CHANNELS]:
         try:
@@ -212,4 +222,4 @@ def fitting(entry: Entry) -> Entry:
         if room < 0:
             break
         endpoints.append(endpoint)
-    return entry._replace(endpoints=tuple(endpoints))
+    return entry.replaced(endpoints=tuple(endpoints))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from yoton.package import EVERYONE, SLOT_LINK, Package, Place
+from yoton.record import Record
 
 #: Slots and destinations for which losses are told apart. All goes into one package, as large as
 #: a hello at most: what was told of by halves could not be told again.
@@ -31,7 +32,7 @@ class Loss(NamedTuple):
     messages: int
 
 
-class Gap(NamedTuple):
+class Gap(Record):
     """What is missing in what one end of a connection gets.
 
     Parameters
@@ -44,9 +45,12 @@ class Gap(NamedTuple):
         Whether it was lost elsewhere.
     """
 
-    place: Place
-    losses: Sequence[Loss]
-    is_passed_on: bool = False
+    __slots__ = ("is_passed_on", "losses", "place")
+
+    def __init__(self, place: Place, losses: Sequence[Loss], is_passed_on: bool = False) -> None:
+        self.place = place
+        self.losses = losses
+        self.is_passed_on = is_passed_on
 
     @property
     def messages(self) -> int:

@@ -17,6 +17,7 @@ from collections.abc import Collection, Hashable, Iterable
 from typing import Any, NamedTuple, TypeAlias
 
 from yoton.package import FIRST_CHANNEL_SLOT
+from yoton.record import Record
 
 #: Messages of a slot that come in vain before it is declined: a channel may be about to come.
 PATIENCE = 8
@@ -30,23 +31,32 @@ MAX_WISHES = 1000
 MAX_SLOTS = 10_000
 
 
-class Decline(NamedTuple):
+class Decline(Record):
     """Send nothing on this slot any more."""
 
-    slot: int
+    __slots__ = ("slot",)
+
+    def __init__(self, slot: int) -> None:
+        self.slot = slot
 
 
-class Want(NamedTuple):
+class Want(Record):
     """Send everything on these slots again, on all if there are none; and confirm that."""
 
-    token: int
-    slots: tuple[int, ...] = ()
+    __slots__ = ("slots", "token")
+
+    def __init__(self, token: int, slots: tuple[int, ...] = ()) -> None:
+        self.token = token
+        self.slots = slots
 
 
-class Confirm(NamedTuple):
+class Confirm(Record):
     """What was wanted with this token is sent from now on, from wherever it comes."""
 
-    token: int
+    __slots__ = ("token",)
+
+    def __init__(self, token: int) -> None:
+        self.token = token
 
 
 Notice: TypeAlias = Decline | Want | Confirm
@@ -59,7 +69,7 @@ class Tell(NamedTuple):
     notice: Notice
 
 
-class _Wish(NamedTuple):
+class _Wish(Record):
     """What is wanted and not confirmed yet.
 
     Parameters
@@ -71,8 +81,11 @@ class _Wish(NamedTuple):
         Whom to tell when it is confirmed.
     """
 
-    unconfirmed: set[tuple[int, Hashable]]
-    asker: Tell | None
+    __slots__ = ("asker", "unconfirmed")
+
+    def __init__(self, unconfirmed: set[tuple[int, Hashable]], asker: Tell | None) -> None:
+        self.unconfirmed = unconfirmed
+        self.asker = asker
 
 
 class Interest:

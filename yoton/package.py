@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import random
+import os
 import time
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
@@ -83,14 +83,11 @@ class UID:
         return f"UID(0x{self.get_hex()})"
 
 
-# Processes that a test or a shell starts in the same millisecond, or that a fork makes, must
-# not draw the same numbers; a seed set by the user's program must not matter either.
-_random = random.SystemRandom()
-
-
 def _new_id() -> int:
     milliseconds = int(time.time() * 1000) % _UINT32
-    return max(1, milliseconds) * _UINT32 + _random.randrange(_UINT32)
+    # From the system: processes that a test or a shell starts in the same millisecond, or that a
+    # fork makes, must not draw the same numbers, whatever seed the user's program has set.
+    return max(1, milliseconds) * _UINT32 + int.from_bytes(os.urandom(4), "little")
 
 
 class Envelope(NamedTuple):

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from typing import NamedTuple
 
 from yoton.package import EVERYONE, Package
+from yoton.record import Record
 
 #: Sources that are remembered. A network has dozens of contexts; the limit keeps a peer that
 #: invents source ids from taking memory (about 200 bytes each).
 MAX_SOURCES = 65536
 
 
-class Verdict(NamedTuple):
+class Verdict(Record):
     """What to do with a package that arrived."""
 
-    deliver: bool
-    forward: bool
+    __slots__ = ("deliver", "forward")
+
+    def __init__(self, deliver: bool, forward: bool) -> None:
+        self.deliver = deliver
+        self.forward = forward
 
 
 DROP = Verdict(deliver=False, forward=False)
@@ -85,19 +88,21 @@ class Router:
         source_id = package.source_id
         if source_id == self._own_id:
             return
-        if package.source_seq > self._highest_seq.get(source_id, 0):
+        highest = self._highest_seq.get(source_id)
+        if package.source_seq > (highest or 0):
             self._highest_seq[source_id] = package.source_seq
             self._highest_seq.move_to_end(source_id)
-            if len(self._highest_seq) > MAX_SOURCES:
+            if highest is None and len(self._highest_seq) > MAX_SOURCES:
                 oldest, _ = self._highest_seq.popitem(last=False)
                 self._lines.pop(oldest, None)
-        if source_id in self._highest_seq:
-            lines = self._lines.get(source_id)
-            if lines is None:
-                self._lines[source_id] = {line}
-            elif line not in lines:
-                lines.add(line)
-                self.has_ring = True
+        elif highest is None:
+            return
+        lines = self._lines.get(source_id)
+        if lines is None:
+            self._lines[source_id] = {line}
+        elif line not in lines:
+            lines.add(line)
+            self.has_ring = True
 
     def line_opened(self, peer_id: int, line: Hashable) -> None:
         """Note that a context is at the other end of a new line."""

@@ -8,9 +8,10 @@ a step that is done once more after it, makes a count wrong by that one package.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from yoton.package import Package
+from yoton.record import Record
 
 
 class Flow:
@@ -57,7 +58,7 @@ class PackageFlow(Flow):
         return {"packages": self.packages, **super().stats()}
 
 
-class Books(NamedTuple):
+class Books(Record):
     """The counts of a channel, for the context, which keeps them.
 
     Parameters
@@ -68,9 +69,12 @@ class Books(NamedTuple):
         Gets all that is to be told of the channel as plain data.
     """
 
-    sent: Flow
-    came: Flow
-    stats: Callable[[], dict[str, Any]]
+    __slots__ = ("came", "sent", "stats")
+
+    def __init__(self, sent: Flow, came: Flow, stats: Callable[[], dict[str, Any]]) -> None:
+        self.sent = sent
+        self.came = came
+        self.stats = stats
 
 
 class Departures:

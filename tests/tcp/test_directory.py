@@ -520,7 +520,7 @@ def test_a_peer_that_knows_no_directory_is_told_nothing(
     make_context: Callable[[], Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     older, newer = make_context(), make_context()
-    identity = older.own_identity()._replace(tells_directory=False)
+    identity = older.own_identity().replaced(tells_directory=False)
     monkeypatch.setattr(older, "own_identity", lambda: identity)
     heard: list[object] = []
     monkeypatch.setattr(older, "announced", lambda *args: heard.append(args))

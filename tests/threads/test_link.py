@@ -88,7 +88,7 @@ class Harness:
     ) -> tuple[End, End]:
         """Make two ends that have shaken hands and run."""
         own_stream, other_stream = memory_stream_pair(capacity)
-        other_identity = OTHER._replace(max_data_size=others_max_data_size)
+        other_identity = OTHER.replaced(max_data_size=others_max_data_size)
         own = End(own_stream, Protocol(Role.CONNECTOR, OWN), OWN, timeout)
         other = End(other_stream, Protocol(Role.BINDER, other_identity), OTHER, timeout)
         binding = threading.Thread(target=other.shake_hands)

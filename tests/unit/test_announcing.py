@@ -156,7 +156,7 @@ def test_a_line_is_told_behind_what_was_scheduled_before_it(node: Node) -> None:
     told_before: list[Entry] = []
     node.scheduler.call_at(node.scheduler.now(), lambda: told_before.extend(node.line.take()))
     other = Line()
-    node.open_line(other, PEER._replace(id=3))
+    node.open_line(other, PEER.replaced(id=3))
     node.scheduler.make_due_calls()
     node.settle()
     assert [entry.neighbours for entry in told_before] == [{PEER_ID}]

@@ -56,7 +56,7 @@ def test_an_entry_is_read_once_and_no_longer_kept_than_it_is_known() -> None:
 
 def test_places_are_both_sides_of_the_slots_of_all_channels() -> None:
     mood = Endpoint("StateChannel", "mood", "mood")
-    places = announcement_of(ENTRY._replace(endpoints=(PUB, mood))).places
+    places = announcement_of(ENTRY.replaced(endpoints=(PUB, mood))).places
     assert places == {
         SlotEnd(PUB.sends_on, is_sender=True),
         SlotEnd(PUB.receives_on, is_sender=False),

@@ -901,13 +901,13 @@ class Network(RuleBasedStateMachine):
     def _perform(self, node, actions):
         for action in actions:
             match action:
-                case Control(text, dest_id, request_id):
+                case Control(text=text, dest_id=dest_id, request_id=request_id):
                     self._send(node, dest_id, request_id + CONTROL_SEQ, text)
-                case Give(request_id, _, payload, replier_id):
+                case Give(request_id=request_id, payload=payload, replier_id=replier_id):
                     self._send(node, replier_id, request_id, payload.data)
-                case Cancel(call):
+                case Cancel(call=call):
                     self._end(call, self.cancelled)
-                case Fail(call, _):
+                case Fail(call=call):
                     self._end(call, self.failed)
         if isinstance(node, _RequestingNode):
             for control in node.requester.overtaken(actions):

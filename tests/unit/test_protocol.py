@@ -163,7 +163,7 @@ def closed(is_extended: bool) -> Protocol:
 
 
 def waiting_for_hello(is_extended: bool) -> Protocol:
-    protocol = Protocol(Role.CONNECTOR, OWN._replace(session="token", received=(3, 4)))
+    protocol = Protocol(Role.CONNECTOR, OWN.replaced(session="token", received=(3, 4)))
     protocol.receive_data(PEER_LINE)
     return protocol
 
@@ -536,7 +536,7 @@ def test_a_list_of_contexts_that_is_cut_off_gives_the_whole_ones() -> None:
 
 
 def test_a_list_of_contexts_has_a_limit() -> None:
-    protocol = Protocol(Role.CONNECTOR, OWN._replace(max_data_size=2 * MAX_GONE_SIZE))
+    protocol = Protocol(Role.CONNECTOR, OWN.replaced(max_data_size=2 * MAX_GONE_SIZE))
     protocol.receive_data(PEER_LINE + hello())
     [event] = protocol.receive_data(contexts_gone(*range(MAX_GONE_SIZE // 8)))
     assert isinstance(event, ContextsGone)
@@ -650,7 +650,7 @@ def connect(connector: Protocol, binder: Protocol) -> tuple[list[Event], list[Ev
 
 
 def test_two_ends_of_this_package_know_each_other() -> None:
-    own, other = OWN, PEER._replace(speaks_msgpack=True)
+    own, other = OWN, PEER.replaced(speaks_msgpack=True)
     connector, binder = Protocol(Role.CONNECTOR, own), Protocol(Role.BINDER, other)
     assert connect(connector, binder) == ([Connected(other)], [Connected(own)])
 
@@ -842,13 +842,13 @@ def test_what_cannot_be_read_of_a_context_ends_the_link(data: bytes) -> None:
 
 
 def test_the_largest_entry_is_read_by_who_accepts_little() -> None:
-    protocol = Protocol(Role.CONNECTOR, OWN._replace(max_data_size=1))
+    protocol = Protocol(Role.CONNECTOR, OWN.replaced(max_data_size=1))
     protocol.receive_data(PEER_LINE + hello())
     entry = ENTRIES[0]
     room = MAX_ENTRY_SIZE - len(announcement_of(entry).data)
     # A long text has a longer count.
     large = announcement_of(
-        entry._replace(peer=entry.peer._replace(name="name" + (room - 8) * "x"))
+        entry.replaced(peer=entry.peer._replace(name="name" + (room - 8) * "x"))
     )
     assert len(large.data) == MAX_ENTRY_SIZE
     [event] = protocol.receive_data(news_of(large.data))
@@ -890,7 +890,7 @@ def test_a_ping_without_a_number_is_ignored_and_more_data_too(number: int) -> No
 
 def test_a_hello_says_whether_pings_are_answered() -> None:
     protocol = Protocol(Role.BINDER, OWN)
-    peer = Protocol(Role.CONNECTOR, PEER._replace(answers_pings=True))
+    peer = Protocol(Role.CONNECTOR, PEER.replaced(answers_pings=True))
     protocol.receive_data(peer.data_to_send())
     peer.receive_data(protocol.data_to_send())
     [event] = protocol.receive_data(peer.data_to_send())
@@ -904,13 +904,13 @@ receiving = pytest.mark.parametrize("receive", [Protocol.receive_data, receive_b
 
 
 def test_the_hello_of_a_connecting_end_names_its_session() -> None:
-    own = OWN._replace(session="token", received=(2**64 - 1, 7), keeps_sessions=True)
+    own = OWN.replaced(session="token", received=(2**64 - 1, 7), keeps_sessions=True)
     protocol = Protocol(Role.CONNECTOR, own)
     protocol.receive_data(PEER_LINE)
     peer = Protocol(Role.BINDER, PEER)
     [event] = peer.receive_data(protocol.data_to_send())
     assert isinstance(event, Connected)
-    assert event.peer == own._replace(name=event.peer.name)
+    assert event.peer == own.replaced(name=event.peer.name)
     assert event.peer.has_session
     assert not PEER.has_session
 
@@ -924,7 +924,7 @@ def test_a_session_goes_on_before_any_package(
     package = Package(b"x", 8, PEER.id, 1)
     data = encode_resume(is_known, (2**64 - 1, 9)) + b"".join(encode_package(package))
     assert receive(protocol, data) == [
-        Connected(PEER._replace(keeps_sessions=True)),
+        Connected(PEER.replaced(keeps_sessions=True)),
         Resumed(is_known, (2**64 - 1, 9)),
         PackagesReceived([package]),
     ]
@@ -977,7 +977,7 @@ def test_what_has_come_and_what_will_not_is_told(
 
 def test_a_gap_in_many_slots_is_told_in_one_package_that_any_peer_takes() -> None:
     losses = [Loss(slot, EVERYONE, 2) for slot in range(8, MAX_LOSSES + 18)]
-    protocol = Protocol(Role.CONNECTOR, OWN._replace(max_data_size=1))
+    protocol = Protocol(Role.CONNECTOR, OWN.replaced(max_data_size=1))
     protocol.receive_data(PEER_LINE + hello())
     [gap] = protocol.receive_data(b"".join(encode_package(gap_package(losses))))
     assert isinstance(gap, Gap)

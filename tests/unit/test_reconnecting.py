@@ -13,7 +13,7 @@ from yoton.exceptions import ArgumentError
 
 
 def delays(policy: ReconnectPolicy, count: int) -> list[float]:
-    return list(islice(policy.delays(random.Random(1)), count))
+    return list(islice(policy.delays(random.Random(1).random), count))
 
 
 def test_delays_grow_up_to_the_ceiling() -> None:

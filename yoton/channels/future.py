@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections.abc import Callable
-from concurrent.futures._base import PENDING
+from concurrent.futures._base import PENDING, RUNNING
 from typing import Any, Protocol
 
 from yoton.channels.condition import FutureCondition
@@ -68,6 +68,11 @@ class Future(concurrent.futures.Future[Any]):
             return False
         # If it was not withdrawn and is not cancelled, another thread is about to do that.
         return super().cancel()
+
+    def done(self) -> bool:
+        """Tell whether it has ended, with a result, an error or by being cancelled."""
+        # Without the lock: who waits asks several times.
+        return self._state not in (PENDING, RUNNING)
 
     def running(self) -> bool:
         """Tell whether a replier has the request."""

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from yoton.channels.base import BaseChannel
-from yoton.channels.negotiation import CONTROL_SEQ, Control, Payload
+from yoton.channels.negotiation import CONTROL_SEQ, Control
 from yoton.context import Context
 from yoton.events.callbacks import Callback
 from yoton.events.scheduler import ScheduledCall, scheduler
@@ -74,13 +74,13 @@ class NegotiatingChannel(BaseChannel):
         return True
 
     def _send_control(self, control: Control) -> None:
-        payload = Payload(control.text, is_msgpack=False)
+        envelope = Envelope(self._slot_number_out, control.dest_id)
         dest_seq = control.request_id + CONTROL_SEQ
-        self._send_payload(payload, control.dest_id, dest_seq, may_wait=False)
+        self._context.send_package(envelope, control.text, dest_seq, may_wait=False)
 
-    def _send_payload(
-        self, payload: Payload, dest_id: int, dest_seq: int, *, may_wait: bool
+    def _send_to(
+        self, dest_id: int, request_id: int, data: bytes, is_msgpack: bool, *, may_wait: bool
     ) -> None:
-        """Send; also when the channel is closed, so as to finish what has begun."""
-        envelope = Envelope(self._slot_number_out, dest_id, payload.is_msgpack)
-        self._context.send_package(envelope, payload.data, dest_seq, may_wait=may_wait)
+        """Send a request or a reply; also when the channel is closed, to finish what has begun."""
+        envelope = Envelope(self._slot_number_out, dest_id, is_msgpack)
+        self._context.send_package(envelope, data, request_id, may_wait=may_wait)

@@ -21,9 +21,10 @@ import itertools
 import math
 from collections import OrderedDict, deque
 from collections.abc import Collection, Iterable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from yoton.package import EVERYONE
+from yoton.record import Record
 
 #: The texts about a request travel with its id plus this as dest seq; the request itself and
 #: the reply with the id alone.
@@ -74,7 +75,7 @@ MAX_DIRECT = 256
 MAX_REPLIERS = 1000
 
 
-class Control(NamedTuple):
+class Control(Record):
     """Send a text about a request.
 
     Parameters
@@ -87,41 +88,56 @@ class Control(NamedTuple):
         Number of the request at its requester.
     """
 
-    text: bytes
-    dest_id: int
-    request_id: int
+    __slots__ = ("dest_id", "request_id", "text")
+
+    def __init__(self, text: bytes, dest_id: int, request_id: int) -> None:
+        self.text = text
+        self.dest_id = dest_id
+        self.request_id = request_id
 
 
-class Payload(NamedTuple):
+class Payload(Record):
     """An encoded message, and whether it is in msgpack."""
 
-    data: bytes
-    is_msgpack: bool
+    __slots__ = ("data", "is_msgpack")
+
+    def __init__(self, data: bytes, is_msgpack: bool) -> None:
+        self.data = data
+        self.is_msgpack = is_msgpack
 
 
 # `call` is what stands for a request at the requester; the negotiation hands it back, no more.
 
 
-class Give(NamedTuple):
+class Give(Record):
     """Send a request to a replier: from now on it is running, and cannot be cancelled."""
 
-    request_id: int
-    call: Any
-    payload: Payload
-    replier_id: int
+    __slots__ = ("call", "payload", "replier_id", "request_id")
+
+    def __init__(self, request_id: int, call: Any, payload: Payload, replier_id: int) -> None:
+        self.request_id = request_id
+        self.call = call
+        self.payload = payload
+        self.replier_id = replier_id
 
 
-class Cancel(NamedTuple):
+class Cancel(Record):
     """Tell who waits for a reply that the request was given up."""
 
-    call: Any
+    __slots__ = ("call",)
+
+    def __init__(self, call: Any) -> None:
+        self.call = call
 
 
-class Fail(NamedTuple):
+class Fail(Record):
     """Tell who waits for a reply why there will be none."""
 
-    call: Any
-    reason: str
+    __slots__ = ("call", "reason")
+
+    def __init__(self, call: Any, reason: str) -> None:
+        self.call = call
+        self.reason = reason
 
 
 #: What a requester wants to be done.
@@ -148,12 +164,15 @@ class _Waiting:
         return min(self.ask_at, self.deadline)
 
 
-class _Running(NamedTuple):
+class _Running(Record):
     """A request that a replier has."""
 
-    request: _Waiting
-    replier_id: int
-    since: float
+    __slots__ = ("replier_id", "request", "since")
+
+    def __init__(self, request: _Waiting, replier_id: int, since: float) -> None:
+        self.request = request
+        self.replier_id = replier_id
+        self.since = since
 
 
 class _QuickReplier:
@@ -447,7 +466,11 @@ def _settlement(request_id: int) -> Control:
     return Control(SETTLE, EVERYONE, request_id)
 
 
-class Request(NamedTuple):
+#: Source id and request id.
+_Key: TypeAlias = "tuple[int, int]"
+
+
+class Request(Record):
     """A request that a replier got.
 
     Parameters
@@ -460,13 +483,17 @@ class Request(NamedTuple):
         The encoded request.
     """
 
-    source_id: int
-    request_id: int
-    data: bytes
+    __slots__ = ("data", "request_id", "source_id")
 
+    def __init__(self, source_id: int, request_id: int, data: bytes) -> None:
+        self.source_id = source_id
+        self.request_id = request_id
+        self.data = data
 
-#: Source id and request id.
-_Key: TypeAlias = "tuple[int, int]"
+    @property
+    def key(self) -> _Key:
+        """What tells it from all other requests."""
+        return self.source_id, self.request_id
 
 
 class Replier:
@@ -509,10 +536,11 @@ class Replier:
     @property
     def has_work(self) -> bool:
         """Whether `take` has a request or `offer` an offer."""
-        return bool(self._given) or self._can_offer
+        return bool(self._given) or self.can_offer
 
     @property
-    def _can_offer(self) -> bool:
+    def can_offer(self) -> bool:
+        """Whether there is somebody to make an offer to, and time for it."""
         is_free = not self._given and not self._at_work and self._offered is None
         return is_free and bool(self._asked)
 
@@ -554,7 +582,7 @@ class Replier:
 
     def offer(self, now: float) -> Control | None:
         """Get an offer to send; None if there is nobody to make one to, or no time for it."""
-        if not self._can_offer:
+        if not self.can_offer:
             return None
         self._offered, _ = self._asked.popitem(last=False)
         self._offer_ends_at = now + OFFER_LIFETIME

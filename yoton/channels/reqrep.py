@@ -350,12 +350,12 @@ class ReqChannel(NegotiatingChannel):
         self._perform(settlements)
 
     def _give(self, action: Give) -> None:
-        payload = action.payload
+        data, is_msgpack = action.payload.data, action.payload.is_msgpack
         try:
-            if payload.is_msgpack and not self._context.neighbours.read_msgpack:
+            if is_msgpack and not self._context.neighbours.read_msgpack:
                 # A context that cannot read that has come since the request was made.
-                payload = Payload(msgpack_to_tagged(payload.data), False)
-            self._send_payload(payload, action.replier_id, action.request_id, may_wait=False)
+                data, is_msgpack = msgpack_to_tagged(data), False
+            self._send_to(action.replier_id, action.request_id, data, is_msgpack, may_wait=False)
         except YotonError as error:
             with self._lock:
                 self._requester.forget(action.request_id)
@@ -659,9 +659,10 @@ class RepChannel(NegotiatingChannel):
 
     def _next_offer(self) -> Control | None:
         """Get an offer to send; the lock is held."""
+        if not self._replier.can_offer:
+            return None
         offer = self._replier.offer(scheduler.now())
-        if offer is not None:
-            self._alarm.set(self._replier.next_deadline())
+        self._alarm.set(self._replier.next_deadline())
         return offer
 
     def _handle_one(self) -> bool:
@@ -687,7 +688,7 @@ class RepChannel(NegotiatingChannel):
                 raise
         finally:
             if request is not None:
-                self._work.end(request[:2])
+                self._work.end(request.key)
                 with self._lock:
                     self._replier.done(is_failure=is_failure)
                 if self._is_closed:
@@ -697,7 +698,7 @@ class RepChannel(NegotiatingChannel):
     def _call(self, request: Request) -> Any:
         name, args, kwargs = _parts_of(OBJECT.message_from_bytes(request.data))
         # Without the lock, as each change of that is one step.
-        self._work.begin(request[:2], name, monotonic())
+        self._work.begin(request.key, name, monotonic())
         method = self._methods.get(name)
         if method is None:
             raise NotImplementedError(f"Method {name[:_MAX_NAME_LENGTH]!r} not implemented.")
@@ -721,11 +722,11 @@ class RepChannel(NegotiatingChannel):
             self._send_reply(request, reply, may_wait=False)
 
     def _send_reply(self, request: Request, message: object, *, may_wait: bool = True) -> None:
-        if _is_extended(request) and self._context.neighbours.read_msgpack:
-            payload = Payload(OBJECT.message_to_msgpack(message), is_msgpack=True)
-        else:
-            payload = Payload(OBJECT.message_to_bytes(message), is_msgpack=False)
-        self._send_payload(payload, request.source_id, request.request_id, may_wait=may_wait)
+        is_msgpack = _is_extended(request) and self._context.neighbours.read_msgpack
+        encode = OBJECT.message_to_msgpack if is_msgpack else OBJECT.message_to_bytes
+        self._send_to(
+            request.source_id, request.request_id, encode(message), is_msgpack, may_wait=may_wait
+        )
 
 
 def _mode_number(mode: int | str) -> int:
@@ -740,7 +741,7 @@ def _parts_of(message: object) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
     if isinstance(message, tuple) and len(message) == 3:
         name, args, kwargs = message
         are_fitting = isinstance(name, str) and isinstance(args, tuple) and isinstance(kwargs, dict)
-        if are_fitting and all(isinstance(key, str) for key in kwargs):
+        if are_fitting and (not kwargs or all(isinstance(key, str) for key in kwargs)):
             return name, args, kwargs
     raise DecodeError("a request is a tuple of a name, a tuple and a dict with str as keys")
 

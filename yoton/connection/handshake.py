@@ -7,9 +7,8 @@ it takes the plus for the sign of the number.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from yoton.exceptions import RemoteProtocolError
+from yoton.record import Record
 
 _GREETING = b"YOTON!"
 _LINE_END = b"\r\n"
@@ -46,7 +45,7 @@ class HandshakeRefused(RemoteProtocolError):
         self.answer = answer
 
 
-class Line(NamedTuple):
+class Line(Record):
     """What a handshake line says.
 
     Parameters
@@ -59,9 +58,12 @@ class Line(NamedTuple):
         Whether it knows the extension.
     """
 
-    id: int
-    pid: int
-    is_extended: bool
+    __slots__ = ("id", "is_extended", "pid")
+
+    def __init__(self, id: int, pid: int, is_extended: bool) -> None:
+        self.id = id
+        self.pid = pid
+        self.is_extended = is_extended
 
 
 def encode_line(context_id: int, pid: int) -> bytes:

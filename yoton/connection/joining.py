@@ -89,7 +89,7 @@ class StreamConnection(Connection):
         """Get a protocol past its handshake, and its events."""
         own = self._context.own_identity()
         if self._session is not None:
-            own = own._replace(session=self._session.token, received=self._session.received)
+            own = own.replaced(session=self._session.token, received=self._session.received)
         protocol = Protocol(Role.CONNECTOR, own)
         try:
             return protocol, shake_hands(stream, protocol, HANDSHAKE_TIMEOUT)
@@ -238,7 +238,7 @@ def listen(address: Address, max_tries: int) -> StreamListener:
     error: OSError | None = None
     for attempt in range(1, max_tries + 1):
         try:
-            return transports.listen(address._replace(port=port))
+            return transports.listen(address.replaced(port=port))
         except OSError as failure:
             error = failure
         if address.transport != "tcp":

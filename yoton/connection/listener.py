@@ -230,7 +230,7 @@ class Listener:
         return tuple(c for c in self._connections if c.is_alive)
 
     def _own_identity(self) -> Identity:
-        return self._context.own_identity()._replace(keeps_sessions=True)
+        return self._context.own_identity().replaced(keeps_sessions=True)
 
 
 def _answer(stream: ByteStream, *, is_known: bool, received: Place) -> None:

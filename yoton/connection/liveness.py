@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+
+from yoton.record import Record
 
 #: Times that the system has sent the same bytes again without an answer, from which on the line
 #: counts as lost: within one machine or a house that takes some 0.6 s. A single one is a packet
@@ -29,7 +30,7 @@ class Liveness(enum.Enum):
     NOT_CONNECTED = "not connected"
 
 
-class Signs(NamedTuple):
+class Signs(Record):
     """What can be seen of a peer that is silent.
 
     Parameters
@@ -42,9 +43,14 @@ class Signs(NamedTuple):
         How often the system has sent the same bytes again without an answer. None: unknown.
     """
 
-    has_line: bool
-    has_process_ended: bool
-    retransmissions: int | None
+    __slots__ = ("has_line", "has_process_ended", "retransmissions")
+
+    def __init__(
+        self, has_line: bool, has_process_ended: bool, retransmissions: int | None
+    ) -> None:
+        self.has_line = has_line
+        self.has_process_ended = has_process_ended
+        self.retransmissions = retransmissions
 
 
 def judge(signs: Signs) -> Liveness:

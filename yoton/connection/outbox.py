@@ -218,18 +218,19 @@ class Outbox:
                 departures.peak_bytes = self._size
             # One by one, for the sake of interrupts, and of finalizers that put something.
             while True:
-                if len(target) >= max_count or size >= max_size:
+                if size >= max_size or len(target) >= max_count:
                     return
+                # Looked at and taken up without a call in between.
                 if not self.packages:
                     return
                 oldest = self.packages[0]
-                count = oldest.count
-                size += len(oldest.data)
+                count, data_size = oldest.count, len(oldest.data)
+                size += data_size
                 target.append(oldest)
                 self._take_out(oldest, count)
                 sent.packages += 1
                 sent.messages += count
-                sent.bytes += len(oldest.data)
+                sent.bytes += data_size
 
     def discard_all(self) -> int:
         """Drop all packages, as they will not be sent; returns how many messages that are."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from yoton._version import __version__
 from yoton.connection import framing, handshake
@@ -20,6 +20,7 @@ from yoton.gaps import Gap, GapPackage, Loss, Losses
 from yoton.interest import Confirm, Decline, Notice, Want
 from yoton.message_types import MSGPACK_AVAILABLE, OBJECT
 from yoton.package import BEGINNING, SLOT_LINK, Package, Place
+from yoton.record import Record
 
 T = TypeVar("T")
 
@@ -140,7 +141,7 @@ TRANSITIONS: dict[State, dict[Input, State]] = {
 BEFORE_OPEN = (State.HANDSHAKE, State.HELLO, State.RESUMING)
 
 
-class Identity(NamedTuple):
+class Identity(Record):
     """What an end tells of itself.
 
     Parameters
@@ -171,18 +172,48 @@ class Identity(NamedTuple):
         Whether it answers a ping.
     """
 
-    id: int
-    pid: int
-    name: str = ""
-    max_data_size: int = DEFAULT_MAX_DATA_SIZE
-    speaks_msgpack: bool = MSGPACK_AVAILABLE
-    is_extended: bool = True
-    tells_interest: bool = False
-    tells_directory: bool = False
-    keeps_sessions: bool = False
-    session: str = ""
-    received: Place = BEGINNING
-    answers_pings: bool = False
+    __slots__ = (
+        "answers_pings",
+        "id",
+        "is_extended",
+        "keeps_sessions",
+        "max_data_size",
+        "name",
+        "pid",
+        "received",
+        "session",
+        "speaks_msgpack",
+        "tells_directory",
+        "tells_interest",
+    )
+
+    def __init__(
+        self,
+        id: int,
+        pid: int,
+        name: str = "",
+        max_data_size: int = DEFAULT_MAX_DATA_SIZE,
+        speaks_msgpack: bool = MSGPACK_AVAILABLE,
+        is_extended: bool = True,
+        tells_interest: bool = False,
+        tells_directory: bool = False,
+        keeps_sessions: bool = False,
+        session: str = "",
+        received: Place = BEGINNING,
+        answers_pings: bool = False,
+    ) -> None:
+        self.id = id
+        self.pid = pid
+        self.name = name
+        self.max_data_size = max_data_size
+        self.speaks_msgpack = speaks_msgpack
+        self.is_extended = is_extended
+        self.tells_interest = tells_interest
+        self.tells_directory = tells_directory
+        self.keeps_sessions = keeps_sessions
+        self.session = session
+        self.received = received
+        self.answers_pings = answers_pings
 
     @property
     def has_session(self) -> bool:
@@ -190,29 +221,40 @@ class Identity(NamedTuple):
         return self.keeps_sessions or bool(self.session)
 
 
-class Connected(NamedTuple):
+class Connected(Record):
     """Both ends know each other; packages may be sent."""
 
-    peer: Identity
+    __slots__ = ("peer",)
+
+    def __init__(self, peer: Identity) -> None:
+        self.peer = peer
 
 
-class PackagesReceived(NamedTuple):
+class PackagesReceived(Record):
     """Packages with data came."""
 
-    packages: Sequence[Package]
+    __slots__ = ("packages",)
+
+    def __init__(self, packages: Sequence[Package]) -> None:
+        self.packages = packages
 
 
-class ContextsGone(NamedTuple):
+class ContextsGone(Record):
     """The peer can no longer reach some contexts."""
 
-    ids: Sequence[int]
+    __slots__ = ("ids",)
+
+    def __init__(self, ids: Sequence[int]) -> None:
+        self.ids = ids
 
 
-class BeatsWanted(NamedTuple):
+class BeatsWanted(Record):
     """The peer wants to notice soon when nothing comes."""
 
+    __slots__ = ()
 
-class Resumed(NamedTuple):
+
+class Resumed(Record):
     """The peer has said how the session of this end goes on.
 
     Parameters
@@ -223,33 +265,47 @@ class Resumed(NamedTuple):
         The package that came to the peer last.
     """
 
-    is_known: bool
-    received: Place
+    __slots__ = ("is_known", "received")
+
+    def __init__(self, is_known: bool, received: Place) -> None:
+        self.is_known = is_known
+        self.received = received
 
 
-class Acknowledged(NamedTuple):
+class Acknowledged(Record):
     """The peer has got a package of the session, and all before it."""
 
-    received: Place
+    __slots__ = ("received",)
+
+    def __init__(self, received: Place) -> None:
+        self.received = received
 
 
-class Ping(NamedTuple):
+class Ping(Record):
     """The peer wants to have a number back at once."""
 
-    number: int
+    __slots__ = ("number",)
+
+    def __init__(self, number: int) -> None:
+        self.number = number
 
 
-class Pong(NamedTuple):
+class Pong(Record):
     """The peer has sent a number back."""
 
-    number: int
+    __slots__ = ("number",)
+
+    def __init__(self, number: int) -> None:
+        self.number = number
 
 
-class PeerClosed(NamedTuple):
+class PeerClosed(Record):
     """The peer sends no more; what this end still has to send reaches it."""
 
+    __slots__ = ()
 
-class Failed(NamedTuple):
+
+class Failed(Record):
     """The link is over, without a goodbye from the peer.
 
     Parameters
@@ -260,8 +316,11 @@ class Failed(NamedTuple):
         The fault in what came, where there was one.
     """
 
-    reason: str
-    error: RemoteProtocolError | None = None
+    __slots__ = ("error", "reason")
+
+    def __init__(self, reason: str, error: RemoteProtocolError | None = None) -> None:
+        self.reason = reason
+        self.error = error
 
 
 #: A place in what a peer sent, see `Protocol.bookmark`.
@@ -684,7 +743,7 @@ def _decode_hello(package: Package, peer: Identity) -> Identity:
     max_data_size = _field(hello, "max_data_size", int, DEFAULT_MAX_DATA_SIZE)
     if max_data_size < 1:
         raise RemoteProtocolError(f"The peer's hello has {max_data_size} as max_data_size.")
-    return peer._replace(
+    return peer.replaced(
         name=_field(hello, "name", str, ""),
         max_data_size=max_data_size,
         speaks_msgpack=_field(hello, "msgpack", bool, False),

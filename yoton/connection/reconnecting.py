@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from yoton.exceptions import ArgumentError
@@ -44,16 +43,16 @@ class ReconnectPolicy(NamedTuple):
                 f"factor is at least 1, jitter at most 1, and ceiling finite: {self!r}"
             )
 
-    def delays(self, source: random.Random) -> Iterator[float]:
+    def delays(self, chance: Callable[[], float]) -> Iterator[float]:
         """Get the seconds to wait before each try, without end.
 
         Parameters
         ----------
-        source : random.Random
-            Where chance comes from.
+        chance : callable
+            Gets a random number from 0 to 1.
         """
         delay = self.first_delay
         while True:
             delay = min(delay, self.ceiling)
-            yield delay * (1.0 - self.jitter * source.random())
+            yield delay * (1.0 - self.jitter * chance())
             delay *= self.factor

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import sys
 import threading
 from collections.abc import Callable
@@ -79,7 +78,7 @@ class Reconnector:
     def _try(self) -> None:
         lost_at = monotonic()
         limit = self._policy.give_up_after
-        for delay in self._policy.delays(random.Random()):
+        for delay in self._policy.delays(_chance):
             if self._changed.wait_for(lambda: self._is_stopped, Deadline(delay)):
                 return
             try:
@@ -177,6 +176,11 @@ class ProcessWatch:
             return True
         except OSError:
             return False  # it is somebody else's
+
+
+def _chance() -> float:
+    """Get a random number from 0 to 1, whatever seed the program has set."""
+    return int.from_bytes(os.urandom(4), "little") / 2**32
 
 
 def _is_zombie(pid: int) -> bool:

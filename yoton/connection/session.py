@@ -13,10 +13,10 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from yoton.gaps import Gap, GapPackage, Loss, Losses
 from yoton.package import BEGINNING, SLOT_LINK, Package, Place
+from yoton.record import Record
 
 #: Bytes of packages that a sender keeps, unless it says otherwise: more than the buffers of two
 #: ends of TCP hold (some 6 MiB on Linux), so that nothing on its way is beyond that.
@@ -37,16 +37,22 @@ ACKNOWLEDGED_COUNT = 64
 ACKNOWLEDGED_SIZE = 2**18
 
 
-class _Kept(NamedTuple):
-    package: Package
-    #: Bytes of all before it, and with it.
-    begin: int
-    end: int
+class _Kept(Record):
+    __slots__ = ("begin", "end", "package")
+
+    def __init__(self, package: Package, begin: int, end: int) -> None:
+        self.package = package
+        #: Bytes of all before it, and with it.
+        self.begin = begin
+        self.end = end
 
 
-class _Remembered(NamedTuple):
-    place: Place
-    loss: Loss
+class _Remembered(Record):
+    __slots__ = ("loss", "place")
+
+    def __init__(self, place: Place, loss: Loss) -> None:
+        self.place = place
+        self.loss = loss
 
 
 class Session:
