@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import connect, places
@@ -41,11 +42,11 @@ def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture
-def make_context() -> Iterator[Callable[[], Context]]:
+def make_context() -> Iterator[Callable[..., Context]]:
     contexts: list[Context] = []
 
-    def make() -> Context:
-        contexts.append(Context())
+    def make(**settings: Any) -> Context:
+        contexts.append(Context(**settings))
         return contexts[-1]
 
     yield make

@@ -17,6 +17,7 @@ from yoton import (
     OBJECT,
     ArgumentError,
     ConnectFailed,
+    ConnectionClosed,
     FlushTimeout,
     PubChannel,
     ReconnectPolicy,
@@ -26,6 +27,7 @@ from yoton import (
     SubChannel,
     process_events,
 )
+from yoton.channels import negotiation
 from yoton.connection import returning
 from yoton.exceptions import ConnectionProblem
 
@@ -214,6 +216,70 @@ def test_calls_go_on_after_a_cut(proxied):
     assert future.result(PATIENCE) == "done"
 
 
+class Counting(RepChannel):
+    """A replier that tells when it is called, and has to be let go on."""
+
+    def _prepare(self):
+        super()._prepare()
+        self.is_called, self.may_go_on = threading.Event(), threading.Event()
+
+    def work(self):
+        self.is_called.set()
+        assert self.may_go_on.wait(PATIENCE)
+        return "done"
+
+
+@pytest.mark.parametrize("what", ["request", "reply"])
+def test_a_call_ends_though_its_request_or_its_reply_was_lost(proxied, monkeypatch, what):
+    monkeypatch.setattr(negotiation, "CHECK_INTERVAL", 0.2)
+    server, client, listener, proxy, connection = proxied
+    replier = Counting(server, "work")
+    replier.set_mode("thread")
+    req = ReqChannel(client, "work")
+    req.wait_for_repliers(timeout=PATIENCE)
+    if what == "reply":
+        future = req.work()
+        assert replier.is_called.wait(PATIENCE)
+        ending = listener.connections[0]
+    else:
+        replier.may_go_on.set()
+        assert req.work().result(PATIENCE) == "done"  # so that the next one is given at once
+        replier.is_called.clear()
+        ending = connection
+    proxy.stall()
+    ending._session._kept_size = 1  # all but the last message is lost with the line
+    if what == "reply":
+        replier.may_go_on.set()
+        wait_until(lambda: replier.stats()["requests"]["done"])
+    else:
+        future = req.work()
+        wait_until(future.running)
+    filler = PubChannel(server if what == "reply" else client, "filler")
+    for _ in range(3):
+        filler.send("something")
+    proxy.cut()
+    proxy.go_on()
+    with pytest.raises(ConnectionClosed, match="does not have it"):
+        future.result(PATIENCE)
+    assert replier.is_called.is_set() is (what == "reply")
+
+
+def test_a_call_that_takes_long_is_not_taken_for_lost(proxied, monkeypatch):
+    monkeypatch.setattr(negotiation, "CHECK_INTERVAL", 0.01)
+    monkeypatch.setattr(negotiation, "RETRY_INTERVAL", 0.01)
+    server, client, _, _, connection = proxied
+    replier = Counting(server, "work")
+    replier.set_mode("thread")
+    req = ReqChannel(client, "work")
+    running, waiting = req.work(), req.echo(1)
+    assert replier.is_called.wait(PATIENCE)
+    before = connection.stats()["out"]["messages"]
+    wait_until(lambda: connection.stats()["out"]["messages"] > before + 5)
+    replier.may_go_on.set()
+    assert running.result(PATIENCE) == "done"
+    assert waiting.result(PATIENCE)[0] == 1
+
+
 def test_states_are_up_to_date_after_a_cut(proxied):
     server, client, _, proxy, connection = proxied
     theirs, ours = StateChannel(server, "status"), StateChannel(client, "status")
@@ -225,6 +291,29 @@ def test_states_are_up_to_date_after_a_cut(proxied):
     theirs.send("three")
     proxy.let_through()
     wait_until(lambda: ours.recv() == "three")
+
+
+@pytest.mark.parametrize("whose", ["server", "client"])
+def test_a_state_is_up_to_date_after_a_cut_though_it_found_no_room(make_context, whose):
+    small = {"queue_params": (50, "old")}
+    server, client = make_context(**small), make_context(**small)
+    listener = server.listen("localhost:0", session_lifetime=PATIENCE)
+    proxy = Proxy(listener.port)
+    connection = client.connect(f"localhost:{proxy.port}", reconnect=QUICKLY)
+    sender, receiver = (server, client) if whose == "server" else (client, server)
+    theirs, ours = StateChannel(sender, "status"), StateChannel(receiver, "status")
+    PubChannel(sender, "news")
+    theirs.send("one")
+    wait_until(lambda: ours.recv() == "one")
+    proxy.let_nobody_through()
+    wait_until(lambda: connection.is_reconnecting and not listener.connections)
+    theirs.send("two")
+    news = PubChannel(sender, "other news")
+    for number in range(100):
+        news.send(str(number))
+    proxy.let_through()
+    wait_until(lambda: ours.recv() == "two")
+    proxy.close()
 
 
 def test_a_slot_that_was_declined_is_wanted_after_a_cut(proxied):

@@ -13,6 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from yoton.channels import negotiation
 from yoton.channels.negotiation import (
     ASK,
+    CHECK,
+    CHECK_INTERVAL,
     CONTROL_SEQ,
     LATE_REPLY,
     LEAVE,
@@ -20,6 +22,7 @@ from yoton.channels.negotiation import (
     MAX_DIRECT,
     MAX_GIVEN,
     MAX_REPEATED,
+    MISSING,
     OFFER,
     OFFER_LIFETIME,
     QUICK_REPLY,
@@ -72,8 +75,8 @@ def replied(requester: Requester, replier_id: int, request_id: int, now: float =
 
 
 def test_the_texts_on_the_wire():
-    texts = (ASK, OFFER, SETTLE, RETURN, LEAVE, CONTROL_SEQ)
-    assert texts == (b"req?", b"req!", b"req-", b"req<", b"req.", 2**63)
+    texts = (ASK, OFFER, SETTLE, RETURN, LEAVE, CHECK, MISSING, CONTROL_SEQ)
+    assert texts == (b"req?", b"req!", b"req-", b"req<", b"req.", b"req~", b"req/", 2**63)
 
 
 def test_requests_are_numbered_from_one():
@@ -129,8 +132,8 @@ def test_the_question_is_repeated_while_nobody_offers():
         assert due == 100.0 + count * RETRY_INTERVAL
         assert requester.handle_timer(due - 0.01, is_heard=True) == []
         assert requester.handle_timer(due, is_heard=True) == [question]
-    requester.told(REPLIER, OFFER, request_id, 0.0)
-    assert requester.next_deadline() is None
+    requester.told(REPLIER, OFFER, request_id, 102.0)
+    assert requester.next_deadline() == 102.0 + CHECK_INTERVAL
 
 
 def test_requests_made_at_about_the_same_time_are_looked_at_together():
@@ -224,7 +227,7 @@ def test_the_timeout_can_be_set_and_counts_from_the_beginning():
 def test_the_timeout_of_a_request_that_does_not_wait_changes_nothing():
     requester: Requester = Requester()
     requester.set_timeout(given(requester), 0.1)
-    assert requester.next_deadline() is None
+    assert requester.next_deadline() == CHECK_INTERVAL
 
 
 def test_the_next_deadline_is_that_of_the_first_request():
@@ -239,7 +242,7 @@ def test_the_next_deadline_is_that_of_the_first_request():
 
 def test_a_deadline_of_the_past_does_not_last():
     requester: Requester = Requester()
-    given(requester)
+    replied(requester, REPLIER, given(requester))
     asked(requester, now=500.0)
     assert requester.next_deadline() == 500.0 + RETRY_INTERVAL
 
@@ -389,10 +392,11 @@ def test_nothing_is_offered_from_the_request_until_it_is_done():
     settle(replier, ALICE, 1)
     assert offers(replier) == []
     assert replier.has_work
-    assert replier.take() == Request(ALICE, 1, b"data")
+    request = replier.take()
+    assert request == Request(ALICE, 1, b"data")
     assert offers(replier) == []
     assert not replier.has_work
-    replier.done()
+    replier.done(request)
     assert offers(replier) == [(BOB, 1)]
 
 
@@ -403,8 +407,7 @@ def test_a_request_settles_what_was_asked():
     offers(replier)
     for request_id in (1, 2):
         give(replier, ALICE, request_id)
-        replier.take()
-        replier.done()
+        replier.done(replier.take())
     assert offers(replier) == []
     ask(replier, BOB, 1)
     assert offers(replier) == [(BOB, 1)]
@@ -426,8 +429,7 @@ def test_an_offer_stays_open_when_another_request_comes():
     ask(replier, ALICE, 1)
     offers(replier)
     give(replier, BOB, 1)
-    replier.take()
-    replier.done()
+    replier.done(replier.take())
     ask(replier, BOB, 2)
     assert offers(replier) == []
 
@@ -512,10 +514,10 @@ def test_a_replier_leaves_once_when_it_has_done_its_work():
     replier = Replier()
     give(replier, BOB, 1)
     assert replier.leave() is None
-    replier.take()
+    request = replier.take()
     replier.end()
     assert replier.leave() is None
-    replier.done()
+    replier.done(request)
     assert replier.leave() == Control(LEAVE, EVERYONE, 0)
     assert replier.leave() is None
 
@@ -540,7 +542,7 @@ def test_a_quick_replier_is_given_the_next_request_at_once():
     requester = quick_requester()
     action = ask_directly(requester)
     assert action == Give(2, "direct", PAYLOAD, REPLIER)
-    assert requester.next_deadline() is None
+    assert requester.next_deadline() == CHECK_INTERVAL
     assert replied(requester, REPLIER, 2) == "direct"
 
 
@@ -647,6 +649,91 @@ def test_what_a_replier_has_ends_with_it(end):
     assert isinstance(ask_directly(requester), Control)
 
 
+# Requests and replies that are lost on the way
+
+
+def checks(requester: Requester, now: float, may_check: bool = True) -> list[Action]:
+    return list(requester.handle_timer(now, is_heard=True, may_check=may_check))
+
+
+def test_a_replier_is_asked_from_time_to_time_whether_it_has_a_request():
+    requester: Requester = Requester()
+    request_id = given(requester)
+    check = Control(CHECK, REPLIER, request_id)
+    assert checks(requester, CHECK_INTERVAL - 0.1) == []
+    assert checks(requester, CHECK_INTERVAL) == [check]
+    assert requester.next_deadline() == 2 * CHECK_INTERVAL
+    assert checks(requester, 2 * CHECK_INTERVAL - 0.1) == []
+    assert checks(requester, 2 * CHECK_INTERVAL) == [check]
+
+
+def test_who_does_not_know_the_question_is_not_asked():
+    requester: Requester = Requester()
+    given(requester)
+    assert checks(requester, CHECK_INTERVAL, may_check=False) == []
+    assert requester.next_deadline() == 2 * CHECK_INTERVAL
+
+
+def test_what_waits_and_what_runs_is_looked_after_in_its_time():
+    requester: Requester = Requester()
+    running = given(requester)
+    asked(requester, timeout=None, now=CHECK_INTERVAL - RETRY_INTERVAL / 2)
+    assert requester.next_deadline() == CHECK_INTERVAL
+    assert checks(requester, CHECK_INTERVAL) == [Control(CHECK, REPLIER, running)]
+    assert requester.next_deadline() == CHECK_INTERVAL + RETRY_INTERVAL / 2
+
+
+def test_so_many_questions_go_out_at_a_time_and_the_others_later(monkeypatch):
+    monkeypatch.setattr(negotiation, "MAX_REPEATED", 2)
+    requester: Requester = Requester()
+    ids = [given(requester) for _ in range(3)]
+    first = checks(requester, CHECK_INTERVAL)
+    assert [check.request_id for check in first] == ids[:2]
+    assert requester.next_deadline() == CHECK_INTERVAL + RETRY_INTERVAL
+    second = checks(requester, CHECK_INTERVAL + RETRY_INTERVAL)
+    assert [check.request_id for check in second] == ids[2:]
+
+
+def test_repliers_are_asked_soon_when_something_was_lost():
+    requester: Requester = Requester()
+    request_id = given(requester)
+    requester.something_is_lost(1.0)
+    assert requester.next_deadline() == 1.0
+    assert checks(requester, 1.0) == [Control(CHECK, REPLIER, request_id)]
+
+
+def test_a_request_that_its_replier_does_not_have_fails():
+    requester: Requester = Requester()
+    request_id = given(requester)
+    [fail] = requester.told(REPLIER, MISSING, request_id, 1.0)
+    assert isinstance(fail, Fail)
+    assert fail.call == "call"
+    assert requester.next_deadline() is None
+    assert requester.stats()["failed"] == 1
+    assert requester.told(REPLIER, MISSING, request_id, 1.0) == []
+
+
+def test_nobody_else_can_say_that_a_request_is_missing():
+    requester: Requester = Requester()
+    request_id = given(requester)
+    assert requester.told(OTHER, MISSING, request_id, 1.0) == []
+    assert requester.is_running(request_id)
+
+
+def test_a_replier_knows_what_it_has():
+    replier = Replier()
+    ask(replier, ALICE, 1)
+    offers(replier)
+    assert not replier.has(ALICE, 1)
+    give(replier, ALICE, 1)
+    assert replier.has(ALICE, 1)
+    assert not replier.has(BOB, 1)
+    request = replier.take()
+    assert replier.has(ALICE, 1)
+    replier.done(request)
+    assert not replier.has(ALICE, 1)
+
+
 # Networks
 
 
@@ -735,6 +822,17 @@ class Network(RuleBasedStateMachine):
         for _ in range(count):
             if self._links():
                 self._deliver(*data.draw(st.sampled_from(self._links())))
+
+    @precondition(lambda self: self._links())
+    @rule(data=st.data())
+    def a_request_or_a_reply_is_lost(self, data):
+        sender_id, dest_id = data.draw(st.sampled_from(self._links()))
+        link = self.nodes[dest_id].incoming[sender_id]
+        lossy = [
+            place for place, package in enumerate(link) if package and package[0] < CONTROL_SEQ
+        ]
+        if lossy:
+            del link[data.draw(st.sampled_from(lossy))]
 
     @precondition(lambda self: any(node.replier.given_count for node in self._repliers()))
     @rule(data=st.data())
@@ -825,11 +923,13 @@ class Network(RuleBasedStateMachine):
     def a_deadline_is_set_just_while_something_waits(self):
         for node in self._requesters():
             due = node.requester.next_deadline()
-            assert due is None or due <= self.now + RETRY_INTERVAL
-            has_waiting = any(
-                self._is_waiting(call) for call in self._unsettled() if call[0] == node.id
-            )
-            assert (due is not None) == has_waiting
+            unsettled = [call for call in self._unsettled() if call[0] == node.id]
+            if any(self._is_waiting(call) for call in unsettled):
+                assert due <= self.now + RETRY_INTERVAL
+            elif unsettled:
+                assert due <= self.now + CHECK_INTERVAL
+            else:
+                assert due is None
 
     # In the end
 
@@ -847,7 +947,7 @@ class Network(RuleBasedStateMachine):
             assert all(node.open_offer is None for node in self._repliers())
             if not self._unsettled():
                 break
-            self._pass_time(RETRY_INTERVAL)
+            self._pass_time(CHECK_INTERVAL)
         # Nobody starved: what was neither cancelled nor lost with its replier has its result.
         assert not self._unsettled()
         alive = {call for call in self.made if call[0] in self.nodes}
@@ -942,6 +1042,10 @@ class Network(RuleBasedStateMachine):
         requester.finished(dest_seq, self.now)
 
     def _receive(self, node, sender_id, dest_seq, data):
+        if data == CHECK:
+            if not node.replier.has(sender_id, dest_seq - CONTROL_SEQ):
+                self._send(node, sender_id, dest_seq, MISSING)
+            return
         assert node.replier.receive(sender_id, dest_seq, data) is None
         answers = data == SETTLE or dest_seq < CONTROL_SEQ
         if answers and node.open_offer == (sender_id, dest_seq % CONTROL_SEQ):
@@ -975,7 +1079,7 @@ class Network(RuleBasedStateMachine):
     def _finish(self, node):
         request = node.at_work.pop(0)
         self._send(node, request.source_id, request.request_id, request.data)
-        node.replier.done()
+        node.replier.done(request)
         self._offer(node)
 
     def _pass_time(self, seconds):
@@ -983,7 +1087,7 @@ class Network(RuleBasedStateMachine):
         while (due := self._next_due()) <= end:
             self.now = max(self.now, due)
             for requester in self._requesters():
-                actions = requester.requester.handle_timer(self.now, is_heard=True)
+                actions = requester.requester.handle_timer(self.now, is_heard=True, may_check=True)
                 self._perform(requester, actions)
             for node in self._repliers():
                 node.replier.handle_timer(self.now)
@@ -1034,8 +1138,7 @@ def test_a_replier_counts_where_requests_are_and_how_they_ended(
         replier.receive(1, request_id, b"request")
     assert replier.peak == 4
     for is_failure in (False, True):
-        assert replier.take()
-        replier.done(is_failure=is_failure)
+        replier.done(replier.take(), is_failure=is_failure)
     assert replier.take()
     counts = {"wait": 1, "running": 1, "done": 1, "failed": 1, "refused": 1}
     assert replier.stats() == counts

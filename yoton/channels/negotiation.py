@@ -10,6 +10,10 @@ takes half the time; and further ones meanwhile, if no other replier is known. S
 in which all know of it. There a replier that has no thread of its own gives such a request back
 ("req<"), and one that is closed says so ("req.").
 
+What is lost on the way must not keep anybody waiting for ever. So a requester asks from time to
+time whether its replier has a request that runs for long ("req~"), and one that does not says so
+("req/"): its reply would have come before that.
+
 Both sides are told what came, and the time in seconds where that matters (`now`); they answer
 what is to be done, and when they want to be called next. They are not thread-safe, but a
 finalizer or a signal handler may make, limit or cancel a request in the middle of a call.
@@ -20,7 +24,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import OrderedDict, deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, TypeAlias
 
 from yoton.package import EVERYONE
@@ -38,8 +42,16 @@ RETURN = b"req<"
 #: From a replier that is closed: what it has not replied to by then, it never will.
 LEAVE = b"req."
 
+#: "Do you have that request?", to a replier that was given it, and the answer if it does not.
+CHECK = b"req~"
+MISSING = b"req/"
+
 #: Seconds after which a requester asks again: a replier may have come meanwhile.
 RETRY_INTERVAL = 0.5
+
+#: Seconds between two questions whether a replier still has a request. What is lost on the way is
+#: rare, and who waits for it has waited for longer than most replies take.
+CHECK_INTERVAL = 5.0
 
 #: Questions that a requester repeats per interval, those that were not repeated for longest.
 #: With tens of thousands of requests, asking for all would leave no time for anything else.
@@ -164,15 +176,16 @@ class _Waiting:
         return min(self.ask_at, self.deadline)
 
 
-class _Running(Record):
+class _Running:
     """A request that a replier has."""
 
-    __slots__ = ("replier_id", "request", "since")
+    __slots__ = ("check_at", "replier_id", "request", "since")
 
     def __init__(self, request: _Waiting, replier_id: int, since: float) -> None:
         self.request = request
         self.replier_id = replier_id
         self.since = since
+        self.check_at = since + CHECK_INTERVAL
 
 
 class _QuickReplier:
@@ -210,8 +223,9 @@ class Requester:
         # Repliers that have offered themselves, and those of them that get requests directly.
         self._repliers: set[int] = set()
         self._quick: dict[int, _QuickReplier] = {}
-        # Not after the first due time of those that wait, if there are any.
+        # Not after the first due time of those that wait, and of those that run, if there are any.
         self._due = math.inf
+        self._check_due = math.inf
         # How those ended that are over.
         self._done = 0
         self._failed = 0
@@ -262,9 +276,14 @@ class Requester:
         replier_id = self._free_replier(now) if may_give else None
         if replier_id is not None:
             self._quick[replier_id].running += 1
-            self._running[request_id] = _Running(request, replier_id, now)
+            self._run(request_id, request, replier_id, now)
             return Give(request_id, call, payload, replier_id)
         return self._wait(request_id, request)
+
+    def _run(self, request_id: int, request: _Waiting, replier_id: int, now: float) -> None:
+        if not self._running:
+            self._check_due = now + CHECK_INTERVAL
+        self._running[request_id] = _Running(request, replier_id, now)
 
     def _wait(self, request_id: int, request: _Waiting) -> Control:
         if not self._waiting:
@@ -311,6 +330,8 @@ class Requester:
             return self._offered(request_id, source_id, now)
         if text == RETURN:
             return self._returned(request_id, source_id, now)
+        if text == MISSING:
+            return list(self._missing(request_id, source_id))
         if text == LEAVE:
             return list(self._lost({source_id}, "was closed"))
         return []
@@ -321,7 +342,7 @@ class Requester:
         waiting = self._waiting.pop(request_id, None)
         if waiting is None:
             return []
-        self._running[request_id] = _Running(waiting, replier_id, now)
+        self._run(request_id, waiting, replier_id, now)
         give = Give(request_id, waiting.call, waiting.payload, replier_id)
         return [give, _settlement(request_id)]
 
@@ -333,6 +354,23 @@ class Requester:
         self._quick.pop(replier_id, None)
         running.request.ask_at = now + RETRY_INTERVAL
         return [self._wait(request_id, running.request)]
+
+    def _missing(self, request_id: int, replier_id: int) -> list[Fail]:
+        running = self._running.get(request_id)
+        if running is None or running.replier_id != replier_id:
+            return []
+        del self._running[request_id]
+        self._failed += 1
+        # Its load and its pace are not what they seemed.
+        self._quick.pop(replier_id, None)
+        reason = f"its replier {replier_id:#x} does not have it"
+        return [Fail(running.request.call, reason)]
+
+    def something_is_lost(self, now: float) -> None:
+        """Have all that run looked after soon, as a reply may be among what was lost."""
+        for running in list(self._running.values()):
+            running.check_at = now
+        self._check_due = now
 
     def is_running(self, request_id: int) -> bool:
         """Tell whether a replier has a request."""
@@ -403,10 +441,14 @@ class Requester:
         return actions
 
     def next_deadline(self) -> float | None:
-        """Get when to call `handle_timer`; None while nothing waits."""
-        return self._due if self._waiting else None
+        """Get when to call `handle_timer`; None while nothing waits and nothing runs."""
+        if self._waiting:
+            return min(self._due, self._check_due) if self._running else self._due
+        return self._check_due if self._running else None
 
-    def handle_timer(self, now: float, is_heard: bool) -> list[Action]:
+    def handle_timer(
+        self, now: float, is_heard: bool, *, may_check: bool = False
+    ) -> Sequence[Action]:
         """Do what is due; it does no harm to come too early.
 
         Parameters
@@ -415,7 +457,25 @@ class Requester:
             The present time in seconds.
         is_heard : bool
             Whether there is a connection. Without one, questions would only pile up.
+        may_check : bool
+            Whether all repliers know the question whether they have a request.
         """
+        return [*self._look_at_waiting(now, is_heard), *self._look_at_running(now, may_check)]
+
+    def _look_at_running(self, now: float, may_check: bool) -> list[Control]:
+        """Get the questions whether repliers have what they were given long ago."""
+        checks: list[Control] = []
+        self._check_due = math.inf
+        for request_id, running in list(self._running.items()):
+            if running.check_at <= now and len(checks) < MAX_REPEATED:
+                running.check_at = now + CHECK_INTERVAL
+                if may_check:
+                    checks.append(Control(CHECK, running.replier_id, request_id))
+            self._check_due = min(self._check_due, running.check_at)
+        self._check_due = max(self._check_due, now + RETRY_INTERVAL)
+        return checks
+
+    def _look_at_waiting(self, now: float, is_heard: bool) -> list[Action]:
         actions: list[Action] = []
         self._due = math.inf
         repeatable = MAX_REPEATED if is_heard else 0
@@ -509,7 +569,7 @@ class Replier:
         self._offered: _Key | None = None
         self._offer_ends_at = 0.0
         self._given: deque[Request] = deque()
-        self._at_work = 0
+        self._at_work: set[_Key] = set()
         self._is_leaving = False
         # How those ended that are over.
         self._done = 0
@@ -522,7 +582,7 @@ class Replier:
         """Get how many requests are where, and how many ended how."""
         return {
             "wait": len(self._given),
-            "running": self._at_work,
+            "running": len(self._at_work),
             "done": self._done,
             "failed": self._failed,
             "refused": self._refused,
@@ -594,12 +654,17 @@ class Replier:
         if not self._given:
             return None
         request = self._given.popleft()
-        self._at_work += 1
+        self._at_work.add(request.key)
         return request
 
-    def done(self, *, is_failure: bool = False) -> None:
-        """Note that a request that was taken has been carried out."""
-        self._at_work -= 1
+    def has(self, source_id: int, request_id: int) -> bool:
+        """Tell whether it was given a request that it has not replied to yet."""
+        key = (source_id, request_id)
+        return key in self._at_work or any(request.key == key for request in self._given)
+
+    def done(self, request: Request, *, is_failure: bool = False) -> None:
+        """Note that a request that was taken has been carried out, and replied to."""
+        self._at_work.discard(request.key)
         if is_failure:
             self._failed += 1
         else:

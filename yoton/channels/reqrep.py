@@ -17,8 +17,10 @@ from yoton.channels.exporting import export, exported_methods
 from yoton.channels.future import Future, checked_timeout
 from yoton.channels.negotiating import NegotiatingChannel
 from yoton.channels.negotiation import (
+    CHECK,
     CONTROL_SEQ,
     MAX_REPLIERS,
+    MISSING,
     RETURN,
     Action,
     Cancel,
@@ -218,8 +220,7 @@ class ReqChannel(NegotiatingChannel):
                 scheduler.now(),
                 may_give=self._context.neighbours.are_extended,
             )
-            if not isinstance(action, Give):
-                self._alarm.set(self._requester.next_deadline())
+            self._alarm.set(self._requester.next_deadline())
         if isinstance(action, Give):
             self._give(action)
         else:
@@ -317,6 +318,13 @@ class ReqChannel(NegotiatingChannel):
             questions = self._requester.connection_made(scheduler.now())
         self._perform_asking(questions)
 
+    def messages_lost(self, count: int) -> None:
+        """Find out which replies will not come, and tell the user."""
+        with self._lock:
+            self._requester.something_is_lost(scheduler.now())
+            self._alarm.set(self._requester.next_deadline())
+        super().messages_lost(count)
+
     def contexts_gone(self, ids: set[int]) -> None:
         """Fail the requests that run there."""
         with self._lock:
@@ -325,8 +333,9 @@ class ReqChannel(NegotiatingChannel):
 
     def _handle_timer(self) -> None:
         is_heard = self._context.connection_count > 0
+        may_check = is_heard and self._context.neighbours.are_extended
         with self._lock:
-            actions = self._requester.handle_timer(scheduler.now(), is_heard)
+            actions = self._requester.handle_timer(scheduler.now(), is_heard, may_check=may_check)
             self._alarm.reset(self._requester.next_deadline())
         self._perform_asking(actions)
 
@@ -571,6 +580,10 @@ class RepChannel(NegotiatingChannel):
                 report = self._work.report(monotonic(), self._replier.given_count)
                 returns.append(Control(report, source_id, dest_seq - CONTROL_SEQ))
                 continue
+            if dest_seq >= CONTROL_SEQ and data == CHECK:
+                if not self._replier.has(source_id, dest_seq - CONTROL_SEQ):
+                    returns.append(Control(MISSING, source_id, dest_seq - CONTROL_SEQ))
+                continue
             if self._is_unexpected(package):
                 returns.append(Control(RETURN, source_id, dest_seq))
                 continue
@@ -690,7 +703,7 @@ class RepChannel(NegotiatingChannel):
             if request is not None:
                 self._work.end(request.key)
                 with self._lock:
-                    self._replier.done(is_failure=is_failure)
+                    self._replier.done(request, is_failure=is_failure)
                 if self._is_closed:
                     self._leave()
         return request is not None

@@ -105,10 +105,11 @@ class StreamConnection(Connection):
             raise ConnectFailed(f"Cannot connect to {_place(address)}: {error}") from error
         protocol, greeting = self._shake_hands(stream)
         place = self._place_to_resume(greeting)
-        if not self.resume(stream, protocol, greeting, place):
-            stream.close()  # closed meanwhile
-        elif place is None:
+        if self.resume(stream, protocol, greeting, place):
+            # Also to the same peer: a state may be among what was lost, here or elsewhere.
             self._context.join_network(self)
+        else:
+            stream.close()  # closed meanwhile
 
     def _place_to_resume(self, greeting: Sequence[Event]) -> Place | None:
         """Get what the peer got last, None if it is another one, or has forgotten."""
