@@ -40,12 +40,16 @@ GATHER_TIME = 0.001
 #: takes longer in a larger network, and while many join it must not be all that anybody does.
 REST_TIME = 0.0005
 
+#: Seconds out of reach after which a context is taken for gone. One that moves from one relay to
+#: another, or whose line comes back, is out of reach for some milliseconds.
+GONE_AFTER = 1.0
+
 
 class Announced(Interface):
     """What is known here of a channel."""
 
-    def peers_have_changed(self) -> None:
-        """Somebody has come to the other end, or is gone."""
+    def peers_have_changed(self, gone: set[int]) -> None:
+        """Somebody has come to the other end, or is gone: the ids of those."""
 
 
 class _Channel:
@@ -79,10 +83,20 @@ class Announcing:
         Id of the context.
     name : str
         Its name.
+    contexts_gone : callable
+        Called, without the lock, with the ids of contexts that have been out of reach for
+        `GONE_AFTER` seconds.
     """
 
-    def __init__(self, lock: threading.RLock, context_id: int, name: str) -> None:
+    def __init__(
+        self,
+        lock: threading.RLock,
+        context_id: int,
+        name: str,
+        contexts_gone: Callable[[set[int]], object],
+    ) -> None:
         self._lock = lock
+        self._contexts_gone = contexts_gone
         program = os.path.basename(sys.argv[0] or sys.executable or "")
         self._directory = Directory(
             Peer(context_id, os.getpid(), socket.gethostname(), name, program)
@@ -91,6 +105,8 @@ class Announcing:
         self._lines: dict[Connection, Identity] = {}
         self._changed = WaitPoint(lock)
         self._has_told_of_cut = False
+        # Since when contexts are out of reach that may come back.
+        self._missed_since: dict[int, float] = {}
         # Until when there is a call of the scheduler to come, which settles what happens before.
         # Set without the lock, as a call too many does no harm.
         self._settles_at = 0.0
@@ -160,6 +176,11 @@ class Announcing:
 
     # What they ask
 
+    def is_told_over(self, line: object) -> bool:
+        """Tell whether the other end of a line tells of all that it knows; the lock is held."""
+        peer = self._lines.get(line)  # type: ignore[call-overload]
+        return peer is not None and peer.tells_directory
+
     def peers(self, endpoint: Endpoint) -> tuple[Peer, ...]:
         """Get those who have a channel at the other end of one, sorted by id."""
         with self._lock:
@@ -201,19 +222,43 @@ class Announcing:
             self._changed.wake_all()
             # A copy: a finalizer may close a channel meanwhile.
             channels = dict(self._channels)
+            before = self._directory.in_reach
             told = self._directory.settle([c.endpoint for c in channels.values() if c.is_open])
             for line, news in told:
                 line.tell_news(news)
-            changed = [channel for channel, c in channels.items() if self._has_other_peers(c)]
+            changed = self._find_other_peers(channels)
+            self._miss(before.keys() - self._directory.in_reach.keys())
         for line, _ in told:
             line.kick()
-        for channel in changed:
-            channel.peers_have_changed()
+        for channel, gone in changed.items():
+            channel.peers_have_changed(gone)
         self._tell_of_cut()
 
-    def _has_other_peers(self, channel: _Channel) -> bool:
-        before, channel.peers = channel.peers, self._directory.peers(channel.endpoint)
-        return before != channel.peers
+    def _find_other_peers(self, channels: dict[Announced, _Channel]) -> dict[Announced, set[int]]:
+        """Find the channels that have other peers than before, and the ids of those that left."""
+        changed = {}
+        for channel, c in channels.items():
+            before, c.peers = c.peers, self._directory.peers(c.endpoint)
+            if before != c.peers:
+                changed[channel] = {peer.id for peer in before} - {peer.id for peer in c.peers}
+        return changed
+
+    def _miss(self, ids: set[int]) -> None:
+        """Look later whether contexts are still out of reach; the lock is held."""
+        if ids:
+            now = scheduler.now()
+            self._missed_since.update(dict.fromkeys(ids, now))
+            _call_at(now + GONE_AFTER, self._look_for_missed)
+
+    def _look_for_missed(self) -> None:
+        long_ago = scheduler.now() - GONE_AFTER
+        with self._lock:
+            missed = [i for i, since in self._missed_since.items() if since <= long_ago]
+            for i in missed:
+                del self._missed_since[i]
+            gone = set(missed).difference(self._directory.in_reach)
+        if gone:
+            self._contexts_gone(gone)
 
     def _tell_of_cut(self) -> None:
         if self._directory.left_out and not self._has_told_of_cut:

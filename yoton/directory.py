@@ -12,7 +12,7 @@ When they come into reach they are told, as if they had just come.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from yoton.entry import (
@@ -127,6 +127,11 @@ class Directory:
     def size(self) -> int:
         """The number of contexts that are known, with this one."""
         return len(self._known)
+
+    @property
+    def in_reach(self) -> Mapping[int, Announcement]:
+        """The entries of those in reach; another mapping when somebody no longer is."""
+        return self._in_reach
 
     # What happens
 

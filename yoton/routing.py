@@ -124,8 +124,20 @@ class Router:
             if not lines:
                 del self._lines[source_id]
                 gone.add(source_id)
-        self.has_ring = any(len(lines) > 1 for lines in self._lines.values())
+        self._look_for_ring()
         return gone
+
+    def lines_to(self, source_id: int) -> set[Hashable]:
+        """Get the lines by which something from a context has come."""
+        return set(self._lines.get(source_id, ()))
+
+    def forget(self, source_id: int) -> None:
+        """Note that a context can be reached over none of its lines any more."""
+        self._lines.pop(source_id, None)
+        self._look_for_ring()
+
+    def _look_for_ring(self) -> None:
+        self.has_ring = any(len(lines) > 1 for lines in self._lines.values())
 
     def source_gone(self, source_id: int, line: Hashable) -> bool:
         """Note that a context can no longer be reached over a line.

@@ -44,8 +44,8 @@ class Receiver(Protocol):
     def messages_lost(self, count: int) -> None:
         """So many messages were sent to it that will not come."""
 
-    def peers_have_changed(self) -> None:
-        """Somebody has come to the other end of the channel, or is gone."""
+    def peers_have_changed(self, gone: set[int]) -> None:
+        """Somebody has come to the other end of the channel, or is gone: the ids of those."""
 
     def close_within(self, deadline: Deadline) -> None:
         """Stop sending and receiving; wait for nothing any more at the deadline."""

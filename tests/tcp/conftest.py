@@ -62,6 +62,17 @@ def pair(make_context: Callable[[], Context]) -> tuple[Context, Context]:
 
 
 @pytest.fixture
+def ring(make_context: Callable[[], Context]) -> tuple[Context, Context]:
+    """A context in a ring with two relays, and one behind the first of them."""
+    one, first, second, leaf = (make_context() for _ in range(4))
+    connect(one, first)
+    connect(first, second)
+    connect(second, one)
+    connect(first, leaf)
+    return one, leaf
+
+
+@pytest.fixture
 def chain(make_context: Callable[[], Context]) -> list[Context]:
     """Two contexts and a relay between them."""
     contexts = [make_context() for _ in range(3)]

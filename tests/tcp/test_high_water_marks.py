@@ -225,6 +225,38 @@ def test_words_of_subscribers_find_room_however_small_the_queues_are():
         assert not pub._hold.full_receivers
 
 
+def hold(pub, sub):
+    """Have a subscriber hold a publisher, and get the thread that waits."""
+    assert pub.wait_for_subscribers(timeout=PATIENCE)
+    sub.set_high_water_mark(2, policy="block")
+    send(pub, 3)
+    wait_until(lambda: pub._hold.is_lasting)
+    return start_sending(pub, 1)
+
+
+def test_nobody_waits_for_a_subscriber_that_is_gone_from_a_ring(ring):
+    pub, sub = PubChannel(ring[0], "x"), SubChannel(ring[1], "x")
+    sender = hold(pub, sub)
+    ring[1].connections[0].close_on_problem()
+    sender.join(PATIENCE)
+    assert not sender.is_alive()
+
+
+@pytest.mark.parametrize("how", ["closed", "of another policy"])
+def test_nobody_waits_for_a_subscriber_whose_last_word_was_lost(pair, monkeypatch, how):
+    monkeypatch.setattr("yoton.channels.subscribing.REPEAT_INTERVAL", 0.05)
+    pub, sub = PubChannel(pair[0], "x"), SubChannel(pair[1], "x")
+    sender = hold(pub, sub)
+    with monkeypatch.context() as patch:
+        patch.setattr(sub, "_say", lambda word: None)
+        if how == "closed":
+            sub.close()
+        else:
+            sub.set_high_water_mark(5)
+    sender.join(PATIENCE)
+    assert not sender.is_alive()
+
+
 def test_who_comes_later_is_held_as_well(make_context):
     hub, first, second = make_context(), make_context(), make_context()
     connect(hub, first)

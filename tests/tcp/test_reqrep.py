@@ -1120,6 +1120,17 @@ def test_a_request_fails_at_once_when_the_process_of_its_replier_is_killed(make_
         assert time.monotonic() - begin < 1.0
 
 
+def test_a_request_fails_when_its_replier_is_gone_from_a_ring(ring):
+    rep = Calculator(ring[1])
+    rep.set_mode("thread")
+    future = ReqChannel(ring[0], "calc").pass_gate()
+    assert rep.entered.acquire(timeout=PATIENCE)
+    ring[1].connections[0].close_on_problem()
+    with pytest.raises(ConnectionClosed):
+        future.result(PATIENCE)
+    rep.gate.release()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="has no SIGINT between processes")
 def test_an_interrupt_gets_through_result_and_harms_nothing(make_context):
     context = make_context()

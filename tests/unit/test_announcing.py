@@ -8,7 +8,7 @@ import pytest
 from manual_scheduler import ManualScheduler
 
 from yoton import announcing as announcing_module
-from yoton.announcing import GATHER_TIME, REST_TIME, Announcing
+from yoton.announcing import GATHER_TIME, GONE_AFTER, REST_TIME, Announcing
 from yoton.connection.protocol import Identity
 from yoton.directory import News
 from yoton.entry import Endpoint, Entry, Peer, announcement_of, read_announcement
@@ -42,9 +42,11 @@ class Line:
 class Channel:
     def __init__(self) -> None:
         self.changes = 0
+        self.gone: list[set[int]] = []
 
-    def peers_have_changed(self) -> None:
+    def peers_have_changed(self, gone: set[int]) -> None:
         self.changes += 1
+        self.gone.append(gone)
 
 
 class Node:
@@ -52,7 +54,9 @@ class Node:
 
     def __init__(self, scheduler: ManualScheduler) -> None:
         self.scheduler = scheduler
-        self.announcing = Announcing(threading.RLock(), OWN_ID, "node")
+        # Those who were told to be gone, each time.
+        self.gone: list[set[int]] = []
+        self.announcing = Announcing(threading.RLock(), OWN_ID, "node", self.gone.append)
         self.line = Line()
         self.version = 0
         self.open_line(self.line)
@@ -204,6 +208,44 @@ def test_a_channel_hears_of_its_peers_and_of_nothing_else(node: Node) -> None:
     node.settle()
     assert node.announcing.peers(PUB) == ()
     assert (pub.changes, other.changes) == (2, 0)
+    assert pub.gone == [set(), {PEER_ID}]
+
+
+def test_who_stays_out_of_reach_is_gone(node: Node) -> None:
+    node.hear(SUB)
+    node.settle()
+    node.close_line(node.line)
+    node.settle()
+    node.scheduler.advance(GONE_AFTER - 0.01)
+    assert node.gone == []
+    node.scheduler.advance(0.01)
+    assert node.gone == [{PEER_ID}]
+    node.scheduler.advance(10 * GONE_AFTER)
+    assert node.gone == [{PEER_ID}]
+
+
+def test_who_comes_into_reach_again_in_time_is_not_gone(node: Node) -> None:
+    node.hear(SUB)
+    node.settle()
+    for _ in range(3):
+        node.close_line(node.line)
+        node.settle()
+        node.scheduler.advance(GONE_AFTER / 2)
+        assert node.announcing.peers(PUB) == ()
+        node.open_line(node.line)
+        node.settle()
+        assert len(node.announcing.peers(PUB)) == 1
+        node.scheduler.advance(GONE_AFTER / 4)
+    node.scheduler.advance(10 * GONE_AFTER)
+    assert node.gone == []
+
+
+def test_lines_whose_ends_tell_what_they_know_are_known(node: Node) -> None:
+    silent = Line()
+    node.open_line(silent, Identity(3, 30))
+    assert node.announcing.is_told_over(node.line)
+    assert not node.announcing.is_told_over(silent)
+    assert not node.announcing.is_told_over(Line())
 
 
 def test_peers_that_a_channel_finds_are_no_change(node: Node) -> None:
@@ -232,7 +274,7 @@ def test_what_is_no_news_changes_nothing(node: Node) -> None:
 
 
 def test_without_a_line_nothing_is_scheduled(scheduler: ManualScheduler) -> None:
-    announcing = Announcing(threading.RLock(), OWN_ID, "alone")
+    announcing = Announcing(threading.RLock(), OWN_ID, "alone", lambda gone: None)
     channel, other = Channel(), Channel()
     announcing.channel_made(channel, PUB)
     announcing.channel_made(other, SUB)

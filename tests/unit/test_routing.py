@@ -204,6 +204,20 @@ def test_a_context_that_a_peer_reports_gone_is_gone_unless_another_line_leads_to
     assert not router.source_gone(BOB, "line")
 
 
+def test_a_context_to_which_no_line_leads_any_more_is_forgotten(router: Router) -> None:
+    arrive(router, package(ALICE, 1), "line")
+    arrive(router, package(ALICE, 1), "other line")
+    arrive(router, package(BOB, 1), "line")
+    assert router.has_ring
+    assert router.lines_to(ALICE) == {"line", "other line"}
+    router.forget(ALICE)
+    router.forget(CAROL)
+    assert router.lines_to(ALICE) == router.lines_to(CAROL) == set()
+    assert not router.has_ring
+    assert router.line_closed("line") == {BOB}
+    assert arrive(router, package(ALICE, 1), "line") == DROP
+
+
 def test_a_context_that_comes_back_goes_on_with_its_numbers(router: Router) -> None:
     arrive(router, package(ALICE, 5), "line")
     assert router.line_closed("line") == {ALICE}

@@ -379,7 +379,7 @@ class BaseChannel:
         if count:
             self._dropped_messages.emit_now(self, count)
 
-    def peers_have_changed(self) -> None:
+    def peers_have_changed(self, gone: set[int]) -> None:
         """Tell the user that others came or went."""
         self._peers_changed.emit(self)
 

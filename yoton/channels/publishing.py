@@ -288,6 +288,12 @@ class PubChannel(BaseChannel):
             source_id, word = self._words.popleft()
             self._hold.hear(source_id, word, monotonic())
 
+    def peers_have_changed(self, gone: set[int]) -> None:
+        """Wait for no subscriber that is closed: its last word may have been lost."""
+        if gone:
+            self.contexts_gone(gone)
+        super().peers_have_changed(gone)
+
     def contexts_gone(self, ids: set[int]) -> None:
         """Wait for no subscriber that is gone."""
         with self._hold_lock:

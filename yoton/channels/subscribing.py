@@ -59,7 +59,8 @@ class SubChannel(BaseChannel):
         # Whether there is something to do before a message is received.
         self._has_to_attend = False
         self._sync_changed = WaitPoint(self._sync_lock)
-        self._looking: RepeatedCall | None = None
+        # What repeats the word, once it has had somebody wait without a limit.
+        self._reminding: RepeatedCall | None = None
         # Messages with a receive number below this one are selected; see select_sub_channel.
         self._selected_below = 0
 
@@ -246,23 +247,22 @@ class SubChannel(BaseChannel):
             self._has_to_attend = self._raises or word is not None
         if was_full and is_another:
             self._say(OK)
-        self._look_regularly()
+        if wait is not None:
+            self._begin_to_remind()
 
-    def _look_regularly(self) -> None:
-        """Look at the word from time to time if some wait without a limit, or no longer.
+    def _begin_to_remind(self) -> None:
+        """Say again and again whether to wait, from now until the channel is closed.
 
-        It may have been lost on the way, and nobody else may look.
+        The word may be lost on the way, and who waits without a limit would do so for ever; also
+        if the word was the last one, that nobody has to wait any more.
         """
-        looking = None
         with self._sync_lock:
-            if self._wait_word is not None:
-                looking = RepeatedCall(functools.partial(_look_again, weakref.ref(self)))
-            before, self._looking = self._looking, looking
-        if before is not None:
-            before.stop()
-        if looking is not None:
-            with contextlib.suppress(RuntimeError):  # an interpreter that ends allows no thread
-                looking.start()
+            if self._reminding is not None:
+                return
+            reminding = RepeatedCall(functools.partial(_remind_again, weakref.ref(self)))
+            self._reminding = reminding
+        with contextlib.suppress(RuntimeError):  # an interpreter that ends allows no thread
+            reminding.start()
 
     def deliver(self, package: Package, numbers: Iterator[int]) -> bool:
         """Put messages into the inbox; the routing lock is held."""
@@ -282,18 +282,23 @@ class SubChannel(BaseChannel):
         """Tell those who came whether to wait."""
         self._repeat_word()
 
-    def peers_have_changed(self) -> None:
+    def peers_have_changed(self, gone: set[int]) -> None:
         """Tell those who came whether to wait, and the user that they did."""
         self._repeat_word()
-        super().peers_have_changed()
+        super().peers_have_changed(gone)
 
     def _repeat_word(self) -> None:
         with self._sync_lock:
-            word = None if self._wait_word is None else self._word
-            if word is not None:
-                word.forget()
-        if word is not None:
+            if self._wait_word is not None and self._word is not None:
+                self._word.forget()
+        self._remind()
+
+    def _remind(self) -> None:
+        """Say whether to wait, to those who may not have heard it."""
+        if self._word is not None:
             self._look_at_sync()
+        elif self._reminding is not None:
+            self._say(OK)
 
     def _wait_for_room(self) -> None:
         """Let the connection wait, as senders may go on until they hear that it is full here."""
@@ -308,7 +313,7 @@ class SubChannel(BaseChannel):
         super().abandon()
         self._sync_lock = threading.RLock()
         self._sync_changed = WaitPoint(self._sync_lock)
-        self._word = self._wait_word = self._looking = None
+        self._word = self._wait_word = self._reminding = None
         self._has_to_attend = self._raises = False
 
     def _wait_for_message(self, deadline: Deadline) -> tuple[bytes, int]:
@@ -401,11 +406,11 @@ def select_sub_channel(*channels: SubChannel) -> SubChannel | None:
     return selected
 
 
-def _look_again(channel: weakref.ref[SubChannel]) -> float | None:
+def _remind_again(channel: weakref.ref[SubChannel]) -> float | None:
     alive = channel()
     if alive is None or alive.closed:
         return None
-    alive._look_at_sync()
+    alive._remind()
     return REPEAT_INTERVAL
 
 
