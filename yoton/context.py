@@ -582,7 +582,7 @@ class Context:
 
     def new_outbox(self, departures: Departures | None = None) -> Outbox:
         """Make the queue of what a connection has to send, which counts on there."""
-        return Outbox(*self._queue_params, DEFAULT_MAX_SIZE, departures)
+        return Outbox(*self._queue_params, DEFAULT_MAX_SIZE, departures, gap_package)
 
     def connection_opened(self, connection: Connection) -> None:
         """Send packages by this connection from now on, first those that had none."""

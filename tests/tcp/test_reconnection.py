@@ -366,6 +366,28 @@ def test_what_could_not_be_kept_is_told_to_connections_and_channels(proxied):
     assert {channel for channel, _ in told} == {sub}
 
 
+@pytest.mark.parametrize("policy", ["old", "new"])
+def test_what_found_no_room_while_the_line_was_away_is_told_as_a_gap(make_context, policy):
+    source, relay, end = make_context(queue_params=(100, policy)), make_context(), make_context()
+    listener = source.listen("localhost:0")
+    proxy = Proxy(listener.port)
+    connection = relay.connect(f"localhost:{proxy.port}", reconnect=QUICKLY)
+    behind = relay.listen("localhost:0")
+    end.connect(f"localhost:{behind.port}")
+    pub, subs = PubChannel(source, "news"), [SubChannel(each, "news") for each in (relay, end)]
+    assert pub.wait_for_subscribers(2, PATIENCE)
+    proxy.let_nobody_through()
+    wait_until(lambda: connection.is_reconnecting and not listener.connections)
+    for number in range(250):
+        pub.send(str(number))
+    proxy.let_through()
+    for sub in subs:
+        wait_until(lambda sub=sub: sub.pending + sub.stats()["gaps"] == 250)
+        assert sub.pending <= 100
+    assert source.stats()["total"]["dropped"]["queue_full"] >= 150
+    proxy.close()
+
+
 def test_a_gap_is_told_behind_a_relay(make_context):
     source, relay, end = make_context(), make_context(), make_context()
     listener = source.listen("localhost:0")

@@ -16,8 +16,10 @@ from yoton.burst import MAX_SIZE as MAX_BURST_SIZE
 from yoton.channels.outgoing import OutgoingMark
 from yoton.clock import Deadline
 from yoton.connection.outbox import CONGESTION_COUNT, CONGESTION_SIZE, MAX_NEWS, Outbox
+from yoton.connection.protocol import gap_package
+from yoton.gaps import GapPackage, Loss
 from yoton.marks import checked_mark
-from yoton.package import SLOT_LINK, Bundle, Package
+from yoton.package import EVERYONE, SLOT_LINK, Bundle, Package
 from yoton.queues import Overflow
 
 NOW = Deadline(0.0)
@@ -302,6 +304,81 @@ def test_news_of_the_link_take_a_bounded_amount_of_memory(overflow: Overflow) ->
         outbox.put(news(number))
     assert 4 <= outbox.count <= 4 + MAX_NEWS
     assert outbox.count + outbox.dropped == 3 * MAX_NEWS
+
+
+# The peer is told what was dropped
+
+
+def telling_outbox(limit: int = 2, overflow: Overflow = Overflow.DROP_OLD) -> Outbox:
+    return Outbox(limit, overflow, make_gap=gap_package)
+
+
+def losses_of(package: Package) -> list[Loss]:
+    assert isinstance(package, GapPackage)
+    return sorted(package.losses)
+
+
+@pytest.mark.parametrize(
+    ("overflow", "kept"), [(Overflow.DROP_OLD, [4, 5]), (Overflow.DROP_NEW, [1, 2])]
+)
+def test_what_was_dropped_is_told_once_before_what_waits(
+    overflow: Overflow, kept: list[int]
+) -> None:
+    outbox = telling_outbox(overflow=overflow)
+    outbox.put(single(1))
+    for package in (bundle(2, [1, 1]), single(4), single(5)):
+        outbox.put(package)
+    gap, *rest = outbox.take_all()
+    assert losses_of(gap) == [Loss(8, EVERYONE, 3)]
+    assert numbers(rest) == kept
+    assert outbox.departures.sent.messages == 3
+    outbox.put(single(6))
+    assert numbers(outbox.take_all()) == [6]
+
+
+def test_slots_and_destinations_are_told_apart() -> None:
+    outbox = telling_outbox(1)
+    for package in (Package(b"x", 9, 9, 1, 17), Package(b"x", 9, 9, 2), single(3), single(4)):
+        outbox.put(package)
+    assert losses_of(outbox.take_all()[0]) == [
+        Loss(8, EVERYONE, 1),
+        Loss(9, EVERYONE, 1),
+        Loss(9, 17, 1),
+    ]
+
+
+def test_what_was_lost_elsewhere_is_told_though_its_package_is_dropped() -> None:
+    outbox = telling_outbox(1)
+    for messages in range(1, MAX_NEWS + 3):
+        outbox.put(gap_package([Loss(8, EVERYONE, messages)]))
+    packages = outbox.take_all()
+    told = [loss.messages for package in packages for loss in losses_of(package)]
+    assert sum(told) == sum(range(1, MAX_NEWS + 3))
+
+
+def test_other_news_of_the_link_that_are_dropped_are_no_loss_of_messages() -> None:
+    outbox = telling_outbox(1)
+    for number in range(MAX_NEWS + 3):
+        outbox.put(Package(b"x", SLOT_LINK, number, 9))
+    assert not any(isinstance(package, GapPackage) for package in outbox.take_all())
+
+
+@pytest.mark.parametrize("overflow", Overflow)
+def test_what_was_dropped_is_told_whenever_an_interrupt_comes(overflow: Overflow) -> None:
+    moment = 0
+    is_over = False
+    while not is_over:
+        moment += 1
+        outbox, target = telling_outbox(2, overflow), deque[Package]()
+        for seq in range(1, 5):
+            outbox.put(single(seq))
+        is_over = not is_interrupted(lambda o=outbox, t=target: o.move(t, 10, 10), moment)
+        outbox.move(target, 10, 10)
+        gaps = [package for package in target if isinstance(package, GapPackage)]
+        assert losses_of(gaps[0]) == [Loss(8, EVERYONE, 2)]
+        # It may be there twice; then it is the same one, as its number tells.
+        assert all(gap is gaps[0] for gap in gaps)
+    assert moment > 1
 
 
 def test_a_closed_outbox_takes_nothing_and_still_gives_what_it_holds() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from yoton.clock import Deadline
+from yoton.gaps import GapPackage, Loss, Losses
 from yoton.package import SLOT_LINK, Package
 from yoton.queues import Overflow
 from yoton.traffic import Departures
@@ -38,6 +39,9 @@ class Outbox:
         Bytes that it holds at most. A single package may have more.
     departures : Departures, optional
         Where to count on, if it follows another outbox.
+    make_gap : callable, optional
+        Makes the package that tells the peer what was dropped as there was no room for it. It
+        leaves before all that waits. Default: the peer is not told.
 
     Attributes
     ----------
@@ -55,10 +59,12 @@ class Outbox:
         overflow: Overflow,
         max_size: float = math.inf,
         departures: Departures | None = None,
+        make_gap: Callable[[Iterable[Loss]], Package] | None = None,
     ) -> None:
         self._limit = limit
         self._overflow = overflow
         self._max_size = max_size
+        self._make_gap = make_gap
         # Guards all that follows.
         self._lock = threading.RLock()
         self.packages: deque[Package] = deque()
@@ -67,6 +73,9 @@ class Outbox:
         self._size = 0
         self._is_closed = False
         self._changed = WaitPoint(self._lock)
+        # What the peer has to be told of, if there is something, and the package that does so.
+        self._losses: Losses | None = None
+        self._gap: Package | None = None
         self.departures = departures or Departures()
         self.taken = 0
 
@@ -148,7 +157,7 @@ class Outbox:
             for single in package.packages():
                 self.put(single)
         else:
-            self.departures.queue_full += package.count
+            self._note_dropped(package, package.count)
         return False
 
     def _drop_oldest(self) -> None:
@@ -169,7 +178,21 @@ class Outbox:
             if self._size > self._max_size or surplus > oldest.count:
                 surplus = oldest.count
             if self._take_out(oldest, surplus):
-                self.departures.queue_full += surplus
+                self._note_dropped(oldest, surplus)
+
+    def _note_dropped(self, package: Package, count: int) -> None:
+        self.departures.queue_full += count
+        if isinstance(package, GapPackage):
+            lost = package.losses
+        elif package.slot == SLOT_LINK:
+            return
+        else:
+            lost = [Loss(package.slot, package.dest_id, count)]
+        if self._make_gap is not None:
+            losses = Losses() if self._losses is None else self._losses
+            for loss in lost:
+                losses.add(loss)
+            self._losses = losses
 
     def _holds_only_news_beside(self, package: Package) -> bool:
         others = self.packages.copy()
@@ -216,6 +239,8 @@ class Outbox:
             # Since it was taken from last, it has grown, or something was dropped.
             if self._size > departures.peak_bytes:
                 departures.peak_bytes = self._size
+            if self._losses is not None or self._gap is not None:
+                self._move_gap(target)
             # One by one, for the sake of interrupts, and of finalizers that put something.
             while True:
                 if size >= max_size or len(target) >= max_count:
@@ -231,6 +256,18 @@ class Outbox:
                 sent.packages += 1
                 sent.messages += count
                 sent.bytes += data_size
+
+    def _move_gap(self, target: deque[Package]) -> None:
+        """Tell what was dropped; the lock is held. An interrupt may have it told twice."""
+        losses = self._losses
+        if losses is not None and self._gap is None and self._make_gap is not None:
+            gap = self._make_gap(losses)
+            # No call in between, so no interrupt either.
+            self._losses, self._gap = None, gap
+        if self._gap is not None:
+            target.append(self._gap)
+            self.departures.sent.add_all((self._gap,))
+            self._gap = None
 
     def discard_all(self) -> int:
         """Drop all packages, as they will not be sent; returns how many messages that are."""

@@ -392,7 +392,10 @@ class ThreadedLink:
             return self._encode_bundle(package)
         if package.slot == SLOT_LINK:
             # Every extended peer takes it, whatever its size, and no other one understands it.
-            return encode_package(package) if self.peer.is_extended else ()
+            if self.peer.is_extended:
+                return encode_package(package)
+            self._traffic.departures.sent.take_back(package)
+            return ()
         if len(package.data) > self.peer.max_data_size:
             logger.error("%s: %r is too large for this peer, not sent", self._name, package)
             self._traffic.refuse_large(package)
