@@ -64,7 +64,9 @@ class Owner:
         self.closing.append(reason)
         self.on_closing()
 
-    def link_ended(self, reason: str) -> None:
+    comes_back = False
+
+    def link_ended(self, reason: str, *, is_cut_short: bool) -> None:
         self.ended.append(reason)
 
     @property

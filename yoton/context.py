@@ -634,6 +634,11 @@ class Context:
         with self._lock:
             connection.renew_outbox()
 
+    def line_cut_short(self, connection: Connection) -> None:
+        """Have the connection keep for another line what this one could not take."""
+        with self._lock:
+            connection.join_outboxes()
+
     def connection_closing(self, connection: Connection) -> None:
         """Send nothing more by this connection."""
         with self._lock:

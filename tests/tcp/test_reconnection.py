@@ -14,6 +14,7 @@ from proxy import Proxy
 from support import PATIENCE, run_in_child, wait_until
 
 from yoton import (
+    BINARY,
     OBJECT,
     ArgumentError,
     ConnectFailed,
@@ -29,6 +30,7 @@ from yoton import (
 )
 from yoton.channels import negotiation
 from yoton.connection import returning
+from yoton.connection.protocol import OTHER_END_CLOSED
 from yoton.exceptions import ConnectionProblem
 
 QUICKLY = ReconnectPolicy(first_delay=0.001, ceiling=0.02)
@@ -467,6 +469,45 @@ def test_a_server_that_says_goodbye_may_come_back(make_context):
     wait_until(lambda: log.of("reconnected") == [False])
     assert log.of("reconnecting") == ["Closed from other end."]
     assert connection.id2 == successor.id
+
+
+def test_what_a_server_did_not_take_before_its_goodbye_goes_to_the_next_or_is_told(
+    make_context, monkeypatch
+):
+    size, count = 2**20, 40
+    server, client = make_context(), make_context()
+    listener = server.listen("localhost:0")
+    connection = client.connect(f"localhost:{listener.port}", reconnect=QUICKLY)
+    pub, sub = PubChannel(client, "news", BINARY), SubChannel(server, "news", BINARY)
+    assert pub.wait_for_subscribers(timeout=PATIENCE)
+    may_go_on = threading.Event()
+    deliver = server.arrivals.deliver
+
+    def deliver_late(packages, connection):
+        may_go_on.wait(PATIENCE)
+        deliver(packages, connection)
+
+    monkeypatch.setattr(server.arrivals, "deliver", deliver_late)
+    for number in range(count):
+        pub.send(number.to_bytes(4, "big") + bytes(size))
+    log = Log(connection)
+    server.close(timeout=0.5)
+    may_go_on.set()
+    wait_until(lambda: log.of("reconnecting") == [OTHER_END_CLOSED])
+    follower = make_context()
+    late = SubChannel(follower, "news", BINARY)
+    follower.listen(f"localhost:{listener.port}")
+    pub.send(b"last")
+    received, messages = [], [message[:4] for message in sub.recv_all()]
+    while (message := late.recv(PATIENCE)) != b"last":
+        received.append(message[:4])
+    assert received
+    assert received == sorted(set(received))
+    assert not set(received) & set(messages)
+    # The server may have got what it had not said it had.
+    assert late.stats()["gaps"] >= count - len(received) - len(messages)
+    stats = connection.stats()
+    assert stats["unconfirmed"] == stats["dropped"]["closed"] == 0
 
 
 def test_a_bound_peer_that_is_bound_anew(make_context):

@@ -112,6 +112,9 @@ class Node(Interface):
     def line_closing(self, connection: Connection) -> None:
         """Have the connection keep what the context sends from now on, for another line."""
 
+    def line_cut_short(self, connection: Connection) -> None:
+        """Have the connection keep for another line what this one could not take."""
+
     def announced(self, announcement: Announcement, connection: Connection) -> None:
         """Take note of what the peer told of a context."""
 
@@ -166,6 +169,8 @@ class Connection:
         self._is_watching = False
         self._traffic = Traffic()
         self._outbox = context.new_outbox(self._traffic.departures)
+        # What a link that ends has to write, while the other one is there for the next.
+        self._outbox_before: Outbox | None = None
         # Guards what follows.
         self._lock = threading.RLock()
         self._status = Status.NEW
@@ -826,7 +831,7 @@ class Connection:
         """See `LinkOwner`."""
         self._context.flush_burst()
         with self._lock:
-            will_come_back = self._will_come_back
+            will_come_back = self.comes_back
             if self._status is Status.CONNECTED and not will_come_back:
                 self._status = Status.CLOSING
         if will_come_back:
@@ -839,22 +844,39 @@ class Connection:
 
         Called with the routing lock held.
         """
+        self._outbox_before = self._outbox
         self._outbox = self._context.new_outbox(self._traffic.departures)
 
+    def join_outboxes(self) -> None:
+        """Have the next link write what the one that ended did not; the routing lock is held."""
+        joined = self._context.new_outbox(self._traffic.departures)
+        if self._outbox_before is not None:
+            self._outbox_before.move_all_to(joined)
+        while self._outbox.packages:
+            self._outbox.move_all_to(joined)
+        # No call in between: nothing is put into the one before any more.
+        left, self._outbox, self._outbox_before = self._outbox, joined, None
+        left.close()
+
     @property
-    def _will_come_back(self) -> bool:
+    def comes_back(self) -> bool:
+        """See `LinkOwner`."""
         return self._comes_back and self._close_reason is None
 
-    def link_ended(self, reason: str) -> None:
+    def link_ended(self, reason: str, *, is_cut_short: bool) -> None:
         """See `LinkOwner`."""
         has_goodbye = self._is_end_wanted or reason == OTHER_END_CLOSED
-        if self._will_come_back:
+        if not self.comes_back:
+            self._end(reason, has_goodbye and not is_cut_short)
+            return
+        if is_cut_short and has_goodbye:
+            # What the peer may not have got is told to the next one.
+            self._context.line_cut_short(self)
+        else:
             self._forget_session(has_goodbye)
             self._session = Session()
-            self._context.connection_ended(self)
-            self.link_lost(reason)
-        else:
-            self._end(reason, has_goodbye)
+        self._context.connection_ended(self)
+        self.link_lost(reason)
 
     def _forget_session(self, has_goodbye: bool) -> None:
         """Count what becomes of what was sent in a session that does not go on."""

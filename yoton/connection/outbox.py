@@ -289,6 +289,12 @@ class Outbox:
         self.move(taken, math.inf, math.inf)
         return list(taken)
 
+    def move_all_to(self, other: Outbox) -> None:
+        """Have another outbox of the same connection send what this one holds."""
+        for package in self.take_all():
+            self.departures.sent.take_back(package)
+            other.put(package)
+
     def waiting(self, slot: int, source_id: int) -> list[Package]:
         """Get what it holds of a channel, the oldest first; takes as long as it holds much."""
         with self._lock:

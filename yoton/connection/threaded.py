@@ -120,11 +120,19 @@ class LinkOwner(Interface):
     def silence_changed(self, is_silent: bool) -> None:
         """The peer fell silent, or is heard again."""
 
+    @property
+    def comes_back(self) -> bool:
+        """Whether another link goes on after this one, whatever the peer does."""
+
     def link_closing(self, reason: str) -> None:
         """The link is about to end: no packages should be put into the outbox any more."""
 
-    def link_ended(self, reason: str) -> None:
-        """Nothing follows."""
+    def link_ended(self, reason: str, *, is_cut_short: bool) -> None:
+        """Nothing follows.
+
+        If it was cut short, not all was written that was to be. If the peer said goodbye, and
+        another link goes on, the rest is in the outbox and the session.
+        """
 
     def link_lost(self, reason: str) -> None:
         """Instead of the two before: the line was lost, and the session can go on over another.
@@ -211,6 +219,8 @@ class ThreadedLink:
         # Each set once: the peer is not told of the end then; the line came to an end by itself.
         self._is_broken_off = False
         self._is_line_lost = False
+        # Set once: all was written, and the goodbye.
+        self._has_written_all = False
         # Guards the six fields below it. Never held together with another lock.
         self._lock = threading.RLock()
         self._is_full = False
@@ -460,6 +470,7 @@ class ThreadedLink:
             if Input.CLOSE_SENT in TRANSITIONS[self._protocol.state]:
                 self._writer.add_signal(self._protocol.send_close())
         if self._write_all(deadline):
+            self._has_written_all = True
             self._stream.shutdown_write()
             self._changed.wait_for(lambda: self._is_input_over, deadline)
         if not self._is_input_over:
@@ -495,17 +506,25 @@ class ThreadedLink:
 
     def _leave_to_other_line(self, session: Session, reason: str) -> None:
         self._await_send_thread()
-        for package in self._writer.leave():
-            session.keep(package)
+        self._keep_unwritten(session)
         self._free_stream()
         self._owner.link_lost(reason)
+
+    def _keep_unwritten(self, session: Session) -> None:
+        for package in self._writer.leave():
+            session.keep(package)
 
     def _end(self, reason: str) -> None:
         self.close(reason)
         self._await_send_thread()
-        self._tell_what_is_lost(self._writer.stop())
+        reason, session = self._end_reason or reason, self._session
+        is_cut_short = not self._has_written_all
+        if is_cut_short and reason == OTHER_END_CLOSED and session and self._owner.comes_back:
+            self._keep_unwritten(session)
+        else:
+            self._tell_what_is_lost(self._writer.stop())
         self._free_stream()
-        self._owner.link_ended(self._end_reason or reason)
+        self._owner.link_ended(reason, is_cut_short=is_cut_short)
 
     def _await_send_thread(self) -> None:
         with self._lock:
