@@ -20,7 +20,7 @@ import pytest
 from manual_scheduler import ManualScheduler
 from support import PATIENCE, connect, wait_until
 
-from yoton.channels import PubChannel, SubChannel, negotiating, reqrep
+from yoton.channels import PubChannel, SubChannel, negotiating, replier_status, reqrep
 from yoton.channels.exporting import export
 from yoton.channels.negotiation import (
     ASK,
@@ -1143,6 +1143,42 @@ def test_an_interrupt_gets_through_result_and_harms_nothing(make_context):
         assert process.stdout.readline() == "interrupted\n"
         rep.gate.release()
         assert process.stdout.readline() == "passed 7\n"
+
+
+# How repliers are
+
+
+def test_requesters_hear_that_a_replier_is_busy_and_that_it_no_longer_is(pair, monkeypatch):
+    monkeypatch.setattr(replier_status, "BUSY_AFTER", 0.02)
+    rep = Calculator(pair[1])
+    rep.set_mode("thread")
+    told = []
+    requesters = [ReqChannel(pair[0], "calc"), ReqChannel(pair[0], "other")]
+    for req in requesters:
+        req.replier_changed.bind(lambda channel, status: told.append((channel, status)))
+    assert requesters[0].wait_for_repliers(timeout=PATIENCE)
+    future = requesters[0].pass_gate()
+    wait_until(lambda: process_events() or len(told) == 1)
+    rep.gate.release()
+    assert future.result(PATIENCE) == "passed"
+    wait_until(lambda: process_events() or len(told) == 2)
+    assert [channel for channel, _ in told] == [requesters[0]] * 2
+    busy, free = (status for _, status in told)
+    assert (busy.method, busy.is_busy, busy.peer.id) == ("pass_gate", True, pair[1].id)
+    assert busy.seconds >= 0.02
+    assert not free.is_busy
+
+
+def test_nobody_hears_of_methods_that_are_quick(pair, monkeypatch):
+    rep = Calculator(pair[1])
+    rep.set_mode("thread")
+    req = ReqChannel(pair[0], "calc")
+    told = []
+    req.replier_changed.bind(lambda channel, status: told.append(status))
+    for number in range(100):
+        assert req.add(number, 1).result(PATIENCE) == number + 1
+    process_events()
+    assert told == []
 
 
 # Memory

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from yoton.channels.replier_status import (
+    BUSY_AFTER,
     MAX_NAME_LENGTH,
     STATUS,
     ReplierStatus,
@@ -56,3 +57,28 @@ def test_names_are_bounded() -> None:
     assert len(work.report(0.0, 0)) < 2 * MAX_NAME_LENGTH
     text = STATUS + OBJECT.message_to_bytes(("x" * 1000, 1.0, 1))
     assert status_of(PEER, text).method == "x" * MAX_NAME_LENGTH
+
+
+def test_others_hear_once_that_a_replier_is_busy_and_once_that_it_is_not() -> None:
+    work = Work()
+    assert work.next_deadline() is None
+    assert not work.look(100.0)
+    work.begin(1, "add", 100.0)
+    assert work.next_deadline() == 100.0 + BUSY_AFTER
+    assert not work.look(100.0 + BUSY_AFTER - 0.1)
+    assert work.look(100.0 + BUSY_AFTER)
+    assert work.next_deadline() is None
+    assert not work.look(200.0)
+    work.begin(2, "later", 200.0)
+    assert not work.end(1)
+    assert work.end(2)
+    assert not work.end(2)
+    assert work.next_deadline() is None
+
+
+def test_nobody_hears_of_what_is_quick() -> None:
+    work = Work()
+    for now in (100.0, 100.9, 101.8):
+        work.begin(1, "add", now)
+        assert not work.look(now + 0.1)
+        assert not work.end(1)

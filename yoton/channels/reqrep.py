@@ -8,6 +8,7 @@ import itertools
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import InvalidStateError
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from yoton.channels.error_replies import error_reply, request_error
 from yoton.channels.exporting import export, exported_methods
 from yoton.channels.future import Future, checked_timeout
-from yoton.channels.negotiating import NegotiatingChannel
+from yoton.channels.negotiating import Alarm, NegotiatingChannel
 from yoton.channels.negotiation import (
     CHECK,
     CONTROL_SEQ,
@@ -32,10 +33,18 @@ from yoton.channels.negotiation import (
     Request,
     Requester,
 )
-from yoton.channels.replier_status import QUERY, STATUS, ReplierStatus, Work, status_of
+from yoton.channels.replier_status import (
+    QUERY,
+    STATUS,
+    UNASKED,
+    ReplierStatus,
+    Work,
+    status_of,
+)
 from yoton.channels.runners import EventRunner, Runner, ThreadRunner
-from yoton.clock import FOREVER, Deadline, monotonic
+from yoton.clock import FOREVER, Deadline
 from yoton.context import Context
+from yoton.events import Signal
 from yoton.events.scheduler import scheduler
 from yoton.exceptions import (
     ArgumentError,
@@ -112,7 +121,10 @@ class ReqChannel(NegotiatingChannel):
         # For each question how repliers are, what they answered, by their ids; guarded by the
         # lock as well.
         self._answers: dict[int, dict[int, bytes]] = {}
-        self._query_numbers = itertools.count(1)
+        self._query_numbers = itertools.count(UNASKED + 1)
+        # What repliers said unasked, and nobody has been told of yet.
+        self._reports: deque[Package] = deque(maxlen=MAX_REPLIERS)
+        self._replier_changed = Signal()
         self._answered = WaitPoint(self._lock)
 
     def __getattr__(self, name: str) -> Callable[..., Future]:
@@ -183,6 +195,15 @@ class ReqChannel(NegotiatingChannel):
         finally:
             del self._answers[number]
         return [status_of(peer, answers.get(peer.id)) for peer in peers]
+
+    @property
+    def replier_changed(self) -> Signal:
+        """Signal that a replier is busy, or no longer; handlers get this channel and how it is.
+
+        How it is, is a `ReplierStatus`. It is emitted when a method has taken a second, and once
+        more when that is over. See `repliers` for those that are known.
+        """
+        return self._replier_changed
 
     def close(self) -> None:
         """Close the channel: waiting requests are cancelled, running ones fail.
@@ -269,6 +290,15 @@ class ReqChannel(NegotiatingChannel):
                 actions = self._hear_next()
                 self._alarm.set(self._requester.next_deadline())
             self._perform_asking(actions)
+            self._tell_of_reports()
+
+    def _tell_of_reports(self) -> None:
+        while self._reports and self._replier_changed.has_handlers:
+            report = self._reports.popleft()
+            for peer in self.peers:
+                if peer.id == report.source_id:
+                    self._replier_changed.emit(self, status_of(peer, report.data))
+        self._reports.clear()
 
     def act_leading(self) -> bool:
         """Act on the replies that came, up to something else: then False.
@@ -307,6 +337,9 @@ class ReqChannel(NegotiatingChannel):
         return actions
 
     def _note_answer(self, number: int, package: Package) -> None:
+        if number == UNASKED:
+            self._reports.append(package)
+            return
         answers = self._answers.get(number)
         if answers is not None and len(answers) < MAX_REPLIERS:
             self._answered.wake_all()
@@ -431,6 +464,8 @@ class RepChannel(NegotiatingChannel):
         self._methods = exported_methods(type(self), RepChannel)
         self._replier = Replier()
         self._work = Work()
+        # One of its own: it comes once a second while requests come and go, and is not moved.
+        self._work_alarm = Alarm(self._look_at_work)
         # Guarded by the lock as well: the mode, who handles requests in it, and whether that
         # one was asked to do so and has not begun yet.
         self._run_mode = _OFF
@@ -577,8 +612,7 @@ class RepChannel(NegotiatingChannel):
             package, _ = self._arrived.popleft()
             source_id, dest_seq, data = package.source_id, package.dest_seq, package.data
             if dest_seq >= CONTROL_SEQ and data == QUERY:
-                report = self._work.report(monotonic(), self._replier.given_count)
-                returns.append(Control(report, source_id, dest_seq - CONTROL_SEQ))
+                returns.append(Control(self._report(), source_id, dest_seq - CONTROL_SEQ))
                 continue
             if dest_seq >= CONTROL_SEQ and data == CHECK:
                 if not self._replier.has(source_id, dest_seq - CONTROL_SEQ):
@@ -612,6 +646,25 @@ class RepChannel(NegotiatingChannel):
             self._replier.handle_timer(scheduler.now())
             self._alarm.reset(self._replier.next_deadline())
         self._attend()
+
+    def _look_at_work(self) -> None:
+        """Tell requesters if a method takes long."""
+        with self._lock:
+            is_busy = self._work.look(scheduler.now())
+            self._work_alarm.reset(self._work.next_deadline())
+        if is_busy:
+            self._tell_how_it_is()
+
+    def _report(self) -> bytes:
+        """Get the text that tells how it is; the lock is held."""
+        return self._work.report(scheduler.now(), self._replier.given_count)
+
+    def _tell_how_it_is(self) -> None:
+        """Tell requesters, unasked; Pyzo's yoton does not know of it."""
+        with self._lock:
+            control = Control(self._report(), EVERYONE, UNASKED)
+        if self._context.neighbours.are_extended:
+            self._send_control(control)
 
     # Handling requests
 
@@ -701,17 +754,20 @@ class RepChannel(NegotiatingChannel):
                 raise
         finally:
             if request is not None:
-                self._work.end(request.key)
                 with self._lock:
                     self._replier.done(request, is_failure=is_failure)
+                    was_busy = self._work.end(request.key)
+                if was_busy:
+                    self._tell_how_it_is()
                 if self._is_closed:
                     self._leave()
         return request is not None
 
     def _call(self, request: Request) -> Any:
         name, args, kwargs = _parts_of(OBJECT.message_from_bytes(request.data))
-        # Without the lock, as each change of that is one step.
-        self._work.begin(request.key, name, monotonic())
+        with self._lock:
+            self._work.begin(request.key, name, scheduler.now())
+            self._work_alarm.set(self._work.next_deadline())
         method = self._methods.get(name)
         if method is None:
             raise NotImplementedError(f"Method {name[:_MAX_NAME_LENGTH]!r} not implemented.")
