@@ -234,6 +234,7 @@ class Counting(RepChannel):
 @pytest.mark.parametrize("what", ["request", "reply"])
 def test_a_call_ends_though_its_request_or_its_reply_was_lost(proxied, monkeypatch, what):
     monkeypatch.setattr(negotiation, "CHECK_INTERVAL", 0.2)
+    monkeypatch.setattr(negotiation, "QUICK_REPLY", PATIENCE)
     server, client, listener, proxy, connection = proxied
     replier = Counting(server, "work")
     replier.set_mode("thread")
