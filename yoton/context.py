@@ -372,6 +372,11 @@ class Context:
             that have not ended by then are broken off, and what they have not sent is lost.
             More than two give slow peers the time to take much. Default: about two seconds for
             all connections together, and after that one for each replier.
+
+        Notes
+        -----
+        A connection that is without a line just then ends at once: nobody knows whether it comes
+        back. What waited for it is counted as dropped; `flush` before this waits for a line.
         """
         if timeout is None:
             await_end(self.begin_close(), Deadline(END_TIMEOUT))
