@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -243,6 +246,74 @@ def test_a_listener_that_finds_no_thread_for_a_peer_goes_on(served, monkeypatch)
             assert peer.recv(100) == b""
     join()
     wait_until(lambda: listening.connections)
+
+
+WITHOUT_DESCRIPTORS = """
+import resource
+import sys
+import yoton
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+context = yoton.Context()
+place = getattr(context, sys.argv[1])("localhost:0")
+print(place.port if sys.argv[1] == "listen" else place.port1, flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("how", ["listen", "bind"])
+def test_a_program_that_has_run_out_of_descriptors_lets_peers_in_later(make_context, how):
+    with subprocess.Popen(
+        [sys.executable, "-c", WITHOUT_DESCRIPTORS, how],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        port = int(process.stdout.readline())
+        crowd = [socket.create_connection(("localhost", port), PATIENCE) for _ in range(60)]
+        assert "Too many open files" in process.stderr.readline()
+        for peer in crowd:
+            peer.close()
+        make_context().connect(f"localhost:{port}", PATIENCE)
+        process.communicate("done\n", PATIENCE)
+
+
+def test_a_listener_outlives_whatever_the_system_says_to_its_accept(served, monkeypatch):
+    _, listening, join = served
+    accept, failures = listening._acceptor._listener.accept, iter([errno.EMFILE, errno.EPERM])
+
+    def fail_first():
+        stream = accept()
+        for number in failures:
+            stream.close()
+            raise OSError(number, os.strerror(number))
+        return stream
+
+    monkeypatch.setattr(listening._acceptor._listener, "accept", fail_first)
+    knock(listening).close()  # the accept that is under way is the one of before
+    for _ in range(2):
+        with knock(listening) as peer:
+            assert peer.recv(100) == b""
+    join()
+    wait_until(lambda: listening.connections)
+
+
+def test_a_listener_that_cannot_take_peers_can_be_closed(served, monkeypatch):
+    _, listening, _ = served
+    has_failed = threading.Event()
+
+    def fail():
+        has_failed.set()
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(accepting, "_RETRY_DELAY", 10 * PATIENCE)
+    monkeypatch.setattr(listening._acceptor._listener, "accept", fail)
+    knock(listening).close()
+    assert has_failed.wait(PATIENCE)
+    monkeypatch.undo()
+    listening.close()
+    assert not listening._acceptor._thread.is_alive()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

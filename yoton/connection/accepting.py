@@ -6,12 +6,14 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
+from yoton.clock import Deadline
 from yoton.connection.handshake import NO_ROOM
 from yoton.connection.protocol import Event, Identity, Protocol, Role
 from yoton.connection.streams import ByteStream
 from yoton.connection.threaded import hang_up, shake_hands
 from yoton.connection.transports import StreamListener
 from yoton.exceptions import ConnectFailed, ConnectionClosed
+from yoton.waiting import WaitPoint
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +22,10 @@ HANDSHAKE_TIMEOUT = 2.0
 
 #: Seconds in which a peer that was refused can read why.
 _REFUSAL_TIMEOUT = 1.0
+
+#: Seconds to wait when the system cannot take one more peer: looking again at once would only keep
+#: the processor busy until somebody leaves.
+_RETRY_DELAY = 0.1
 
 #: Peers that may be shaking hands at once; each has a thread meanwhile. Whoever knocks beyond
 #: that pushes out the one that has waited longest.
@@ -65,6 +71,7 @@ class Acceptor:
         self._lock = threading.RLock()
         self._ended_by: object = None
         self._knocking: list[ByteStream] = []
+        self._ended = WaitPoint(self._lock)
         self._thread = threading.Thread(
             target=self._accept, name=f"yoton-accept {listener.address[1]}", daemon=True
         )
@@ -89,6 +96,7 @@ class Acceptor:
     def _claim_end(self, claimant: object) -> bool:
         with self._lock:
             if self._ended_by is None:
+                self._ended.wake_all()
                 self._ended_by = claimant
             return self._ended_by is claimant
 
@@ -104,9 +112,25 @@ class Acceptor:
     def _accept(self) -> None:
         try:
             while True:
-                self._admit(self._listener.accept())
+                self._admit(self._next())
         except ConnectionClosed:
             self._listener.close()
+
+    def _next(self) -> ByteStream:
+        """Wait for a peer, however long the system has no room for one."""
+        is_told = False
+        while True:
+            try:
+                return self._listener.accept()
+            except ConnectionClosed:
+                raise
+            except OSError as error:
+                if not is_told:
+                    logger.error(
+                        "No room for another peer at %s: %s", self._listener.address, error
+                    )
+                is_told = True
+            self._ended.wait_for(lambda: self._ended_by is not None, Deadline(_RETRY_DELAY))
 
     def _admit(self, stream: ByteStream) -> None:
         with self._lock:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import selectors
 import socket
@@ -17,14 +16,11 @@ from yoton.connection.memory import MemoryListener, connect_memory
 from yoton.connection.streams import ByteStream, SocketStream, host_and_port
 from yoton.exceptions import ConnectionClosed
 
-logger = logging.getLogger(__name__)
-
 #: Peers that may knock at the same time before the system refuses further ones.
 _BACKLOG = 128
 
-#: Seconds to wait when the system has no room for one more peer: looking again at once would
-#: only keep the processor busy until somebody leaves.
-_FULL_DELAY = 0.1
+#: Waits for several sockets. With `poll`, where there is one, it needs no descriptor of its own.
+_Selector = getattr(selectors, "PollSelector", selectors.DefaultSelector)
 
 
 class StreamListener(Protocol):
@@ -41,6 +37,8 @@ class StreamListener(Protocol):
         ------
         ConnectionClosed
             `wake` was called, before or while waiting.
+        OSError
+            The system cannot take one more peer now.
         """
 
     def wake(self) -> None:
@@ -90,26 +88,22 @@ class _SocketListener:
         self._socket = listening
         self.address = host_and_port(listening.getsockname())
         self._bell, self._bell_rope = socket.socketpair()
+        # For all its life: there may be no descriptor left when a peer comes.
+        self._selector = _Selector()
+        for each in (listening, self._bell):
+            self._selector.register(each, selectors.EVENT_READ)
 
     def accept(self) -> ByteStream:
         """See `StreamListener`."""
         while True:
-            self._wait_until_ready((self._socket, self._bell), None)
-            try:
-                return SocketStream(self._socket.accept()[0])
-            except OSError as error:
-                # Else the peer went away while it waited.
-                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    logger.error("No room for another peer at %s: %s", self.address, error)
-                    self._wait_until_ready((self._bell,), _FULL_DELAY)
-
-    def _wait_until_ready(self, sockets: tuple[socket.socket, ...], timeout: float | None) -> None:
-        with selectors.DefaultSelector() as selector:
-            for each in sockets:
-                selector.register(each, selectors.EVENT_READ)
-            ready = {key.fileobj for key, _ in selector.select(timeout)}
-        if self._bell in ready:
-            raise ConnectionClosed("The listener is closed.")
+            if self._bell in {key.fileobj for key, _ in self._selector.select()}:
+                raise ConnectionClosed("The listener is closed.")
+            # Else the peer went away while it waited.
+            with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+                connected, _ = self._socket.accept()
+                stream = _stream_over(connected)
+                if stream is not None:
+                    return stream
 
     def wake(self) -> None:
         """See `StreamListener`."""
@@ -122,6 +116,7 @@ class _SocketListener:
 
     def abandon(self) -> None:
         """See `StreamListener`."""
+        self._selector.close()
         self._socket.close()
         self._bell.close()
         self._bell_rope.close()
@@ -142,6 +137,15 @@ class _FileListener(_SocketListener):
             if os.stat(self._path).st_ino == self._inode:
                 os.unlink(self._path)
         super().close()
+
+
+def _stream_over(connected: socket.socket) -> SocketStream | None:
+    """Make a stream of a socket that was accepted; None if the peer has gone away already."""
+    try:
+        return SocketStream(connected)
+    except OSError:
+        connected.close()
+        return None
 
 
 def _listening_tcp_socket(host: str, port: int) -> socket.socket:
