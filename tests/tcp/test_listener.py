@@ -30,6 +30,8 @@ from yoton.exceptions import ArgumentError
 
 over_all_transports = pytest.mark.parametrize("transport", ["tcp", "unix", "memory"], indirect=True)
 
+unix = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs sockets in files")
+
 
 @pytest.fixture
 def served(make_context):
@@ -49,6 +51,10 @@ def served(make_context):
 
 def knock(listening):
     return socket.create_connection((listening.hostname, listening.port), PATIENCE)
+
+
+def descriptors():
+    return len(os.listdir("/dev/fd"))
 
 
 def has_hung_up(peer):
@@ -210,6 +216,38 @@ def test_beyond_the_limit_a_peer_is_told_that_there_is_no_room(make_context):
     contexts[2].connect(where)
 
 
+@unix
+def test_peers_that_hang_up_early_leave_nothing_behind_at_a_full_listener(make_context, caplog):
+    path = places.folder / "socket"
+    listening = make_context().listen(f"unix://{path}", max_connections=1)
+    make_context().connect(f"unix://{path}")
+    wait_until(lambda: listening.connections)
+    acceptor, before = listening._acceptor, descriptors()
+    for _ in range(30):
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.connect(str(path))
+    wait_until(lambda: len(caplog.messages) >= 30 and not acceptor._knocking)
+    wait_until(lambda: descriptors() <= before)
+    assert "Traceback" not in caplog.text
+
+
+def test_a_peer_that_cannot_be_let_in_for_whatever_reason_is_let_go(served, monkeypatch, caplog):
+    _, listening, join = served
+
+    def fail(*_):
+        raise ArithmeticError("out of numbers")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(listening._acceptor, "_let_in", fail)
+        with knock(listening) as peer:
+            peer.sendall(b"YOTON!00000000000000aa.55\r\n")
+            assert peer.recv(100).startswith(b"YOTON!")
+            assert has_hung_up(peer)
+    assert not listening._acceptor._knocking
+    assert "out of numbers" in caplog.text
+    join()
+
+
 def test_two_that_come_at_once_do_not_both_take_the_last_place(make_context):
     server = make_context()
     listening = server.listen("localhost:0", max_connections=1)
@@ -360,9 +398,6 @@ def test_two_hundred_contexts_at_one_listener_each_sending(make_context):
 
 
 # Sockets in the file system, and names in a process
-
-
-unix = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs sockets in files")
 
 
 @unix

@@ -10,7 +10,7 @@ from yoton.clock import Deadline
 from yoton.connection.handshake import NO_ROOM
 from yoton.connection.protocol import Event, Identity, Protocol, Role
 from yoton.connection.streams import ByteStream
-from yoton.connection.threaded import hang_up, shake_hands
+from yoton.connection.threaded import hang_up, shake_hands, write_out
 from yoton.connection.transports import StreamListener
 from yoton.exceptions import ConnectFailed, ConnectionClosed
 from yoton.waiting import WaitPoint
@@ -148,21 +148,39 @@ class Acceptor:
             stream.close()
 
     def _receive(self, stream: ByteStream) -> None:
+        is_in = False
+        try:
+            is_in = self._welcome(stream)
+        except Exception:
+            logger.exception("Cannot let %s in", stream.peer_address)
+            stream.abort()  # a link may be at it already
+        finally:
+            self._forget(stream)
+            if not is_in:
+                stream.close()
+
+    def _welcome(self, stream: ByteStream) -> bool:
+        """Shake hands with a peer and let it in; returns whether it is."""
         protocol = Protocol(Role.BINDER, self._own_identity())
         try:
-            if not self._has_room():
-                stream.write((NO_ROOM,), [])
-                raise ConnectFailed("There is no room for another peer.")
-            greeting = shake_hands(stream, protocol, HANDSHAKE_TIMEOUT)
+            greeting = self._shake_hands(stream, protocol)
         except ConnectFailed as error:
             self._forget(stream)
             if self._ended_by is None:
                 logger.warning("Handshake failed: %s (from %s)", error, stream.peer_address)
             hang_up(stream, _REFUSAL_TIMEOUT)
-            return
+            return False
         self._forget(stream)
-        if not self._may_come_in(stream) or not self._let_in(stream, protocol, greeting):
-            stream.close()
+        return self._may_come_in(stream) and self._let_in(stream, protocol, greeting)
+
+    def _shake_hands(self, stream: ByteStream, protocol: Protocol) -> list[Event]:
+        if self._has_room():
+            return shake_hands(stream, protocol, HANDSHAKE_TIMEOUT)
+        try:
+            write_out(stream, NO_ROOM, Deadline(HANDSHAKE_TIMEOUT))
+        except OSError as error:  # it has gone already
+            raise ConnectFailed("There is no room for another peer.") from error
+        raise ConnectFailed("There is no room for another peer.")
 
     def _may_come_in(self, stream: ByteStream) -> bool:
         if not self._is_for_one:
