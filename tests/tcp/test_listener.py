@@ -199,21 +199,53 @@ def test_a_client_that_dribbles_is_let_go_at_the_deadline(served, monkeypatch):
     assert 0.5 < time.monotonic() - started < PATIENCE / 2
 
 
-def test_beyond_the_limit_a_peer_is_told_that_there_is_no_room(make_context):
+@pytest.mark.parametrize("those", [False, True], ids=["plain", "with sessions"])
+@pytest.mark.parametrize("newcomer", [False, True], ids=["plain", "with a session"])
+def test_beyond_the_limit_a_peer_is_told_that_there_is_no_room(make_context, those, newcomer):
     server = make_context()
     listening = server.listen("localhost:0", max_connections=2)
     assert listening.max_connections == 2
     where = f"localhost:{listening.port}"
     contexts = [make_context() for _ in range(3)]
-    contexts[0].connect(where)
-    contexts[1].connect(where)
+    contexts[0].connect(where, reconnect=those)
+    contexts[1].connect(where, reconnect=those)
     wait_until(lambda: len(listening.connections) == 2)
-    with pytest.raises(ConnectFailed) as caught:
-        contexts[2].connect(where)
-    assert "no room for another peer" in str(caught.value.__cause__.__cause__)
+    with pytest.raises(ConnectFailed, match="There is no room for another peer"):
+        contexts[2].connect(where, reconnect=newcomer)
     contexts[0].close()
     wait_until(lambda: len(listening.connections) == 1)
-    contexts[2].connect(where)
+    contexts[2].connect(where, reconnect=newcomer)
+
+
+@pytest.mark.parametrize("those", [False, True], ids=["plain", "with sessions"])
+def test_beyond_the_limit_a_peer_without_the_extension_is_told_in_place_of_a_line(
+    make_context, those
+):
+    listening = make_context().listen("localhost:0", max_connections=1)
+    make_context().connect(f"localhost:{listening.port}", reconnect=those)
+    wait_until(lambda: listening.connections)
+    with knock(listening) as peer:
+        peer.sendall(b"YOTON!00000000000000aa.55\r\n")
+        assert peer.recv(100) == b"ERROR: no room for another peer.\r\n"
+        assert has_hung_up(peer)
+
+
+def test_a_peer_that_is_cut_off_in_its_handshake_keeps_no_place(make_context, monkeypatch):
+    listening = make_context().listen("localhost:0", max_connections=1)
+    has_failed, shake_hands = threading.Event(), accepting.shake_hands
+
+    def fail_first(*args):
+        events = shake_hands(*args)
+        if not has_failed.is_set():
+            has_failed.set()
+            raise ConnectFailed("Cut off.")
+        return events
+
+    monkeypatch.setattr(accepting, "shake_hands", fail_first)
+    make_context().connect(f"localhost:{listening.port}")
+    assert has_failed.is_set()
+    wait_until(lambda: not listening._coming)
+    make_context().connect(f"localhost:{listening.port}")
 
 
 @unix
@@ -248,22 +280,25 @@ def test_a_peer_that_cannot_be_let_in_for_whatever_reason_is_let_go(served, monk
     join()
 
 
-def test_two_that_come_at_once_do_not_both_take_the_last_place(make_context):
+def test_of_those_that_come_at_once_for_the_last_place_all_but_one_are_told(make_context):
     server = make_context()
     listening = server.listen("localhost:0", max_connections=1)
     contexts = [make_context() for _ in range(8)]
+    refused = []
 
     def try_to_connect(context):
-        with contextlib.suppress(ConnectFailed):
+        try:
             context.connect(f"localhost:{listening.port}")
+        except ConnectFailed as error:
+            refused.append(str(error))
 
     threads = [threading.Thread(target=try_to_connect, args=[c]) for c in contexts]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(PATIENCE)
-    wait_until(lambda: sum(context.connection_count for context in contexts) == 1)
-    assert len(listening.connections) == 1
+    assert refused == ["Could not connect: There is no room for another peer."] * 7
+    wait_until(lambda: len(listening.connections) == 1)
 
 
 def test_no_room_for_nobody_is_an_error(make_context):

@@ -27,6 +27,7 @@ from yoton.connection.framing import (
     encode_bundle,
     encode_package,
 )
+from yoton.connection.handshake import NO_ROOM
 from yoton.connection.protocol import (
     BEFORE_OPEN,
     MAX_GONE_SIZE,
@@ -305,6 +306,43 @@ def test_an_extended_peer_is_connected_with_its_hello(
         "directory": OWN.tells_directory,
         "pings": OWN.answers_pings,
     }
+
+
+def test_a_binding_end_says_hello_when_it_knows_who_comes() -> None:
+    protocol = new_protocol(Role.BINDER)
+    protocol.receive_data(PEER_LINE)
+    assert protocol.data_to_send() == OWN_LINE
+    protocol.receive_data(hello())
+    assert len(FrameDecoder().decode(protocol.data_to_send())) == 1
+
+
+@both
+def test_a_peer_for_which_there_is_no_room_is_told(is_extended: bool) -> None:
+    asked: list[Identity] = []
+
+    def admits(peer: Identity) -> bool:
+        asked.append(peer)
+        return False
+
+    protocol = Protocol(Role.BINDER, OWN, admits)
+    data = PEER_LINE + hello() if is_extended else LINE_OF_Y
+    assert protocol.receive_data(data + NEW_CONNECTION) == [Failed(NO_ROOM)]
+    assert protocol.state is State.CLOSED
+    assert [peer.id for peer in asked] == [PEER.id if is_extended else Y_ID]
+    answer = protocol.data_to_send()
+    if not is_extended:
+        assert answer == b"ERROR: no room for another peer.\r\n"
+        return
+    peer = Protocol(Role.CONNECTOR, PEER.replaced(session="token"))
+    failed = failure(receive_byte_by_byte(peer, answer))
+    assert failed.reason == NO_ROOM
+    assert peer.state is State.CLOSED
+
+
+def test_nobody_asks_a_connecting_end_whether_it_has_room() -> None:
+    for data in (LINE_OF_Y, PEER_LINE + hello()):
+        protocol = Protocol(Role.CONNECTOR, OWN, lambda peer: False)
+        assert isinstance(protocol.receive_data(data)[0], Connected)
 
 
 @roles

@@ -7,10 +7,9 @@ import threading
 from collections.abc import Callable, Sequence
 
 from yoton.clock import Deadline
-from yoton.connection.handshake import NO_ROOM
 from yoton.connection.protocol import Event, Identity, Protocol, Role
 from yoton.connection.streams import ByteStream
-from yoton.connection.threaded import hang_up, shake_hands, write_out
+from yoton.connection.threaded import hang_up, shake_hands
 from yoton.connection.transports import StreamListener
 from yoton.exceptions import ConnectFailed, ConnectionClosed
 from yoton.waiting import WaitPoint
@@ -44,11 +43,14 @@ class Acceptor:
         Where they knock; closed in the end.
     own_identity : callable
         Gets what to tell a peer.
+    admits : callable
+        Gets what a peer tells of itself; says whether there is room for it, and keeps it. Called
+        in the thread of the handshake, as all of these.
     let_in : callable
         Gets the stream, the protocol and the events of a peer that has shaken hands; returns
-        whether it takes it. Called in the thread of the handshake.
-    has_room : callable
-        Tells whether another peer would be let in; else it is told so at once.
+        whether it takes it.
+    settled : callable
+        Gets what a peer told that was admitted, when it is in, or will not come.
     is_for_one : bool
         Whether to let only the first one in. The address is let go before that.
     """
@@ -57,15 +59,17 @@ class Acceptor:
         self,
         listener: StreamListener,
         own_identity: Callable[[], Identity],
+        admits: Callable[[Identity], bool],
         let_in: Callable[[ByteStream, Protocol, Sequence[Event]], bool],
-        has_room: Callable[[], bool],
+        settled: Callable[[Identity], object],
         *,
         is_for_one: bool,
     ) -> None:
         self._listener = listener
         self._own_identity = own_identity
+        self._admits = admits
         self._let_in = let_in
-        self._has_room = has_room
+        self._settled = settled
         self._is_for_one = is_for_one
         # Guards who has ended it, a peer's stream or `stop`, and the streams, oldest first.
         self._lock = threading.RLock()
@@ -161,26 +165,32 @@ class Acceptor:
 
     def _welcome(self, stream: ByteStream) -> bool:
         """Shake hands with a peer and let it in; returns whether it is."""
-        protocol = Protocol(Role.BINDER, self._own_identity())
-        try:
-            greeting = self._shake_hands(stream, protocol)
-        except ConnectFailed as error:
-            self._forget(stream)
-            if self._ended_by is None:
-                logger.warning("Handshake failed: %s (from %s)", error, stream.peer_address)
-            hang_up(stream, _REFUSAL_TIMEOUT)
-            return False
-        self._forget(stream)
-        return self._may_come_in(stream) and self._let_in(stream, protocol, greeting)
+        admitted: list[Identity] = []
 
-    def _shake_hands(self, stream: ByteStream, protocol: Protocol) -> list[Event]:
-        if self._has_room():
-            return shake_hands(stream, protocol, HANDSHAKE_TIMEOUT)
+        def admits(peer: Identity) -> bool:
+            is_admitted = self._admits(peer)
+            if is_admitted:
+                admitted.append(peer)
+            return is_admitted
+
         try:
-            write_out(stream, NO_ROOM, Deadline(HANDSHAKE_TIMEOUT))
-        except OSError as error:  # it has gone already
-            raise ConnectFailed("There is no room for another peer.") from error
-        raise ConnectFailed("There is no room for another peer.")
+            protocol = Protocol(Role.BINDER, self._own_identity(), admits)
+            greeting = shake_hands(stream, protocol, HANDSHAKE_TIMEOUT)
+            self._forget(stream)
+            return self._may_come_in(stream) and self._let_in(stream, protocol, greeting)
+        except ConnectFailed as error:
+            failure = error
+        finally:
+            for peer in admitted:
+                self._settled(peer)
+        self._see_off(stream, failure)
+        return False
+
+    def _see_off(self, stream: ByteStream, failure: ConnectFailed) -> None:
+        self._forget(stream)
+        if self._ended_by is None:
+            logger.warning("Handshake failed: %s (from %s)", failure, stream.peer_address)
+        hang_up(stream, _REFUSAL_TIMEOUT)
 
     def _may_come_in(self, stream: ByteStream) -> bool:
         if not self._is_for_one:

@@ -22,11 +22,12 @@ _UINT64 = 2**64
 HANDSHAKE_FAILED = "Handshake failed."
 HANDSHAKE_TIMED_OUT = "Handshake timed out."
 CONNECTED_TO_SELF = "Handshake failed (context cannot connect to self)."
+NO_ROOM = "There is no room for another peer."
 
 _ANSWER_NOT_YOTON = b"ERROR: this is Yoton." + _LINE_END
 _ANSWER_BAD_ID = b"ERROR: could not parse id." + _LINE_END
-#: What an end says at once that takes no more peers.
-NO_ROOM = b"ERROR: no room for another peer." + _LINE_END
+#: What a peer without the extension gets in place of a line when there is no room for it.
+ANSWER_NO_ROOM = b"ERROR: no room for another peer." + _LINE_END
 
 
 class HandshakeRefused(RemoteProtocolError):

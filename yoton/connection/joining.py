@@ -50,7 +50,12 @@ class StreamConnection(Connection):
         """
         listener = listen(address, max_tries)
         self._acceptor = Acceptor(
-            listener, self._context.own_identity, self.run, lambda: True, is_for_one=True
+            listener,
+            self._context.own_identity,
+            admits=lambda peer: True,
+            let_in=self.run,
+            settled=lambda peer: None,
+            is_for_one=True,
         )
         self._wait_at(listener.address)
         logger.log(self._context.log_level, "%r waits for a peer", self)
@@ -139,11 +144,6 @@ class StreamConnection(Connection):
             lambda: is_in_vain() or self._has_peer_ended(),
             lambda: self.give_up(NOT_BACK),
         )
-
-    @property
-    def keeps_session(self) -> bool:
-        """Whether its peer may come back over another line."""
-        return self._session is not None
 
     def has_session_with(self, peer: Identity) -> bool:
         """Whether it is the session that a peer wants to go on with."""

@@ -78,16 +78,22 @@ class Listener:
         # Guards what follows.
         self._lock = threading.RLock()
         self._connections: tuple[StreamConnection, ...] = ()
-        # Connections that are just about to be among them, and the sessions that are just begun
-        # or resumed: a peer may come by a second line before the first one has got that far.
-        self._coming = 0
+        # What those tell of themselves that have a place and no connection yet, by `id`, and the
+        # sessions that are just begun or resumed: a peer may come by a second line before the
+        # first one has got that far.
+        self._coming: dict[int, Identity] = {}
         self._unsettled: set[str] = set()
         self._is_closed = False
         self._settled = WaitPoint(self._lock)
         listener = listen(address, max_tries)
         self._host, self._port = listener.address
         self._acceptor = Acceptor(
-            listener, self._own_identity, self._let_in, self._may_have_room, is_for_one=False
+            listener,
+            self._own_identity,
+            self._admits,
+            self._let_in,
+            self._give_back_place,
+            is_for_one=False,
         )
         logger.log(context.log_level, "%r listens", self)
         self._acceptor.start()
@@ -175,11 +181,13 @@ class Listener:
 
     def _settle(self, stream: ByteStream, protocol: Protocol, greeting: Sequence[Event]) -> bool:
         peer = peer_in(greeting)
-        known = next((c for c in self._living() if c.has_session_with(peer)), None)
+        known = self._connection_of(peer)
         try:
             if known is not None:
                 return self._let_back_in(known, stream, protocol, greeting)
-            if peer.session and self._has_room():
+            if not self._take_place(peer):
+                return False  # it was known until just now
+            if peer.session:
                 _answer(stream, is_known=False, received=BEGINNING)
         except OSError:
             return False
@@ -201,30 +209,44 @@ class Listener:
     def _let_in_anew(
         self, stream: ByteStream, protocol: Protocol, greeting: Sequence[Event]
     ) -> bool:
-        with self._lock:
-            if self._is_closed or not self._has_room():
-                return False
-            self._coming += 1
+        if self._is_closed:
+            return False
+        peer = peer_in(greeting)
+        token = peer.session
         connection = self._connection_class(self._context, self._name)
-        token = peer_in(greeting).session
         if token:
             connection.expect_back(Session(token), self._session_lifetime, lambda: self._is_closed)
         try:
             connection.run(stream, protocol, greeting)
         finally:
             with self._lock:
-                self._settled.wake_all()
-                self._coming -= 1
                 self._connections = (*self._living(), connection)
+                self._give_back_place(peer)
         self._connected_signal.emit(connection)
         return True
 
-    def _may_have_room(self) -> bool:
-        # Who comes back has its place already, but has not said yet that it does.
-        return self._has_room() or any(c.keeps_session for c in self._living())
+    def _admits(self, peer: Identity) -> bool:
+        # Who comes back has its place already.
+        return self._connection_of(peer) is not None or self._take_place(peer)
 
-    def _has_room(self) -> bool:
-        return len(self._living()) + self._coming < self._max_connections
+    def _take_place(self, peer: Identity) -> bool:
+        """Keep a place for a peer; False if there is none. Repeated, it does nothing more."""
+        with self._lock:
+            if id(peer) in self._coming:
+                return True
+            has_room = len(self._living()) + len(self._coming) < self._max_connections
+            if has_room:
+                self._coming[id(peer)] = peer
+            return has_room
+
+    def _give_back_place(self, peer: Identity) -> None:
+        with self._lock:
+            self._settled.wake_all()
+            self._coming.pop(id(peer), None)
+
+    def _connection_of(self, peer: Identity) -> StreamConnection | None:
+        """Get the connection whose session a peer wants to go on with."""
+        return next((c for c in self._living() if c.has_session_with(peer)), None)
 
     def _living(self) -> tuple[StreamConnection, ...]:
         return tuple(c for c in self._connections if c.is_alive)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 from yoton._version import __version__
@@ -99,7 +99,7 @@ class Input(enum.Enum):
     CLOSE_SENT = "this end says goodbye"
     CLOSE_RECEIVED = "the peer says goodbye"
     END_OF_STREAM = "the peer will send no more bytes"
-    VIOLATION = "the peer broke the protocol"
+    VIOLATION = "the peer broke the protocol, or there is no room for it"
 
 
 TRANSITIONS: dict[State, dict[Input, State]] = {
@@ -323,6 +323,10 @@ class Failed(Record):
         self.error = error
 
 
+class _NoRoom(RemoteProtocolError):
+    """The peer takes no more peers."""
+
+
 #: A place in what a peer sent, see `Protocol.bookmark`.
 Bookmark: TypeAlias = "tuple[State, framing.Bookmark]"
 
@@ -354,11 +358,17 @@ class Protocol:
         Whether this end connects or binds; the connecting end speaks first.
     own : Identity
         What this end tells of itself.
+    admits : callable, optional
+        Gets what a peer has told of itself, and says whether there is room for it. Called once,
+        at a binding end, before that tells the peer that it takes it. Default: there is.
     """
 
-    def __init__(self, role: Role, own: Identity) -> None:
+    def __init__(
+        self, role: Role, own: Identity, admits: Callable[[Identity], bool] | None = None
+    ) -> None:
         self._role = role
         self._own = own
+        self._admits = admits or _admit
         self._peer: Identity | None = None
         self._state = State.HANDSHAKE
         self._has_said_goodbye = False
@@ -488,27 +498,54 @@ class Protocol:
         return self._receive_packages(self._decoder.decode(data))
 
     def _greet(self, line: handshake.Line) -> list[Event]:
-        if self._role is Role.BINDER:
-            self._output.append(handshake.encode_line(self._own.id, self._own.pid))
-        if line.id == self._own.id:
+        is_self = line.id == self._own.id
+        if not line.is_extended and not is_self:
+            peer = Identity(line.id, line.pid, speaks_msgpack=False, is_extended=False)
+            return self._greet_plain(peer)
+        self._say_own_line()
+        if is_self:
             return self._fail(
                 handshake.CONNECTED_TO_SELF, RemoteProtocolError("The peer has this context's id.")
             )
-        if line.is_extended:
-            self._peer = Identity(line.id, line.pid)
+        self._peer = Identity(line.id, line.pid)
+        if self._role is Role.CONNECTOR:
+            # The other end says hello when it knows who comes, and whether it has room.
             self._output.append(_encode_hello(self._own))
-            self._advance(Input.EXTENDED_LINE)
-            return []
-        self._peer = Identity(line.id, line.pid, speaks_msgpack=False, is_extended=False)
+        self._advance(Input.EXTENDED_LINE)
+        return []
+
+    def _greet_plain(self, peer: Identity) -> list[Event]:
+        if not self._is_admitted(peer):
+            return self._turn_away(handshake.ANSWER_NO_ROOM)
+        self._peer = peer
+        self._say_own_line()
         self._advance(Input.PLAIN_LINE)
-        return [Connected(self._peer)]
+        return [Connected(peer)]
+
+    def _say_own_line(self) -> None:
+        if self._role is Role.BINDER:
+            self._output.append(handshake.encode_line(self._own.id, self._own.pid))
+
+    def _is_admitted(self, peer: Identity) -> bool:
+        return self._role is Role.CONNECTOR or self._admits(peer)
+
+    def _turn_away(self, answer: bytes) -> list[Event]:
+        self._output.append(answer)
+        self._advance(Input.VIOLATION)
+        return [Failed(handshake.NO_ROOM)]
 
     def _receive_hello(self, package: Package) -> list[Event]:
         assert self._peer is not None  # set by the line, which comes first
         try:
             self._peer = _decode_hello(package, self._peer)
+        except _NoRoom as error:
+            return self._fail(handshake.NO_ROOM, error)
         except RemoteProtocolError as error:
             return self._fail(handshake.HANDSHAKE_FAILED, error)
+        if not self._is_admitted(self._peer):
+            return self._turn_away(_encode_refusal(self._own))
+        if self._role is Role.BINDER:
+            self._output.append(_encode_hello(self._own))
         if self._own.session and self._peer.keeps_sessions:
             self._advance(Input.HELLO_OF_KEEPER)
             return []
@@ -598,8 +635,12 @@ def _received(packages: list[Package]) -> list[Event]:
     return [PackagesReceived(packages)] if packages else []
 
 
+def _admit(_: Identity) -> bool:
+    return True
+
+
 def _encode_hello(own: Identity) -> bytes:
-    hello = {
+    hello: dict[str, object] = {
         "versions": list(EXTENSION_VERSIONS),
         "library": f"yoton {__version__}",
         "name": own.name,
@@ -613,8 +654,20 @@ def _encode_hello(own: Identity) -> bytes:
         hello["sessions"] = True
     if own.session:
         hello |= {"session": own.session, "received": "{:x}.{:x}".format(*own.received)}
+    return _hello_with(own, hello)
+
+
+def _encode_refusal(own: Identity) -> bytes:
+    """Get the hello of an end that has no room for the peer.
+
+    Who does not know what "full" means finds no version in common.
+    """
+    return _hello_with(own, {"versions": [], "full": True})
+
+
+def _hello_with(own: Identity, fields: dict[str, object]) -> bytes:
     # The tagged encoding: a process that lacks msgpack can say hello too.
-    package = Package(OBJECT.message_to_bytes(hello), SLOT_LINK, own.id, _LINK_HELLO)
+    package = Package(OBJECT.message_to_bytes(fields), SLOT_LINK, own.id, _LINK_HELLO)
     return b"".join(framing.encode_package(package))
 
 
@@ -737,6 +790,8 @@ def _decode_hello(package: Package, peer: Identity) -> Identity:
         raise RemoteProtocolError("The peer's hello does not decode.") from error
     if not isinstance(hello, dict):
         raise RemoteProtocolError("The peer's hello is no dict.")
+    if _field(hello, "full", bool, False):
+        raise _NoRoom("The peer takes no more peers.")
     versions = _field(hello, "versions", list, [])
     if not set(EXTENSION_VERSIONS).intersection(v for v in versions if isinstance(v, int)):
         raise RemoteProtocolError(f"The peer's hello has no version in common: {versions!r:.60}")
