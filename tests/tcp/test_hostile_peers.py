@@ -138,6 +138,15 @@ def test_a_hello_that_is_none_ends_the_handshake(make_context):
     assert connection.is_waiting
 
 
+@pytest.mark.parametrize("pid", [2**31, 2**40, 2**64, -1, 0])
+def test_who_claims_to_be_a_process_that_cannot_be_comes_in_all_the_same(make_context, pid):
+    listening = make_context().listen("localhost:0")
+    with socket.create_connection(("127.0.0.1", listening.port)) as peer:
+        peer.sendall(b"YOTON!00000000000000aa.%d\r\n" % pid)
+        wait_until(lambda: listening.connections)
+        assert listening.connections[0].pid2 == pid
+
+
 def test_endless_sources_and_slots_end_no_thread(make_context):
     context = make_context()
     connection = context.bind("localhost:0")

@@ -19,6 +19,7 @@ from yoton import (
     ArgumentError,
     ConnectFailed,
     ConnectionClosed,
+    Context,
     FlushTimeout,
     PubChannel,
     ReconnectPolicy,
@@ -29,7 +30,7 @@ from yoton import (
     process_events,
 )
 from yoton.channels import negotiation
-from yoton.connection import returning
+from yoton.connection import joining, returning
 from yoton.connection.protocol import OTHER_END_CLOSED
 from yoton.exceptions import ConnectionProblem
 
@@ -591,6 +592,40 @@ def test_those_who_wait_for_a_peer_out_of_reach_hear_of_it_in_the_end(proxied, m
     may_end.set()
 
 
+# Tries
+
+
+def test_a_try_that_fails_for_whatever_reason_is_followed_by_another(proxied, monkeypatch, caplog):
+    server, client, _, proxy, _ = proxied
+    pub, sub = PubChannel(client, "news"), SubChannel(server, "news")
+    shake_hands, failures = joining.shake_hands, iter([ArithmeticError("out of numbers")])
+
+    def fail_first(*args):
+        for failure in failures:
+            raise failure
+        return shake_hands(*args)
+
+    monkeypatch.setattr(joining, "shake_hands", fail_first)
+    proxy.cut()
+    pub.send("all the same")
+    assert sub.recv(PATIENCE) == "all the same"
+    assert "out of numbers" in caplog.text
+
+
+def test_a_peer_that_accepts_too_little_is_let_go_and_the_next_one_found(make_context, caplog):
+    first, client, last = (make_context() for _ in range(3))
+    port = first.listen("localhost:0").port
+    connection = client.connect(f"localhost:{port}", reconnect=QUICKLY)
+    first.close()
+    with Context(max_data_size=5) as tiny:
+        tiny.listen(f"localhost:{port}")
+        wait_until(lambda: "cannot join the network" in caplog.text)
+    last.listen(f"localhost:{port}")
+    wait_until(lambda: connection.is_connected and connection.id2 == last.id)
+    pub, sub = PubChannel(client, "news"), SubChannel(last, "news")
+    wait_until(lambda: pub.send("new") or sub.recv(False) == "new")
+
+
 # The end
 
 
@@ -729,3 +764,5 @@ def test_a_process_is_watched():
     assert watch.has_ended
     assert not returning.ProcessWatch(process.pid).has_ended  # never seen
     assert not returning.ProcessWatch(0).has_ended
+    for claimed in (2**31, 2**64, -1):
+        assert not returning.ProcessWatch(claimed).has_ended

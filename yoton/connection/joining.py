@@ -103,18 +103,36 @@ class StreamConnection(Connection):
             raise ConnectFailed(f"Could not connect: {error}") from error
 
     def _reconnect(self, address: Address) -> None:
-        """Connect again to where it was connected."""
+        """Connect again to where it was connected, if it is not."""
+        if not self.is_reconnecting:
+            return
         try:
             stream = transports.connect(address, _RECONNECT_TIMEOUT)
         except OSError as error:
             raise ConnectFailed(f"Cannot connect to {_place(address)}: {error}") from error
+        try:
+            self._resume_over(stream)
+        except BaseException:
+            if self._link is None:  # which would close it
+                stream.close()
+            raise
+
+    def _resume_over(self, stream: ByteStream) -> None:
         protocol, greeting = self._shake_hands(stream)
         place = self._place_to_resume(greeting)
         if self.resume(stream, protocol, greeting, place):
             # Also to the same peer: a state may be among what was lost, here or elsewhere.
-            self._context.join_network(self)
+            self._join_network_again()
         else:
             stream.close()  # closed meanwhile
+
+    def _join_network_again(self) -> None:
+        try:
+            self._context.join_network(self)
+        except Exception:
+            # Nobody behind the peer would know of this end. The next one may be another one.
+            logger.exception("%r: let go again, as it cannot join the network", self)
+            self.lose_line()
 
     def _place_to_resume(self, greeting: Sequence[Event]) -> Place | None:
         """Get what the peer got last, None if it is another one, or has forgotten."""

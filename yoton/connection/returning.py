@@ -24,6 +24,8 @@ SESSION_LIFETIME = 60.0
 #: moment from the end of its line to its own.
 _LOOK_INTERVAL = 0.25
 
+#: Ids of processes end here on all systems that have `os.kill`. A peer may claim anything.
+_MAX_PID = 2**31 - 1
 
 class Reconnector:
     """Tries to connect again, in a thread, each time that a line was lost.
@@ -33,7 +35,7 @@ class Reconnector:
     policy : ReconnectPolicy
         When.
     reconnect : callable
-        Connects; raises ConnectFailed if that does not work yet.
+        Connects, unless that is done already; raises ConnectFailed if it does not work yet.
     tried_in_vain : callable
         Called after each try that failed with the seconds without a line so far.
     give_up : callable
@@ -81,16 +83,27 @@ class Reconnector:
         for delay in self._policy.delays(_chance):
             if self._changed.wait_for(lambda: self._is_stopped, Deadline(delay)):
                 return
-            try:
-                self._reconnect()
+            error = self._failure()
+            if error is None:
                 return
-            except ConnectFailed as error:
-                logger.debug("%s: %s", self._name, error)
-                absence = monotonic() - lost_at
-                self._tried_in_vain(absence)
-                if limit is not None and absence >= limit:
-                    self._give_up(f"Could not reconnect: {error}")
-                    return
+            absence = monotonic() - lost_at
+            self._tried_in_vain(absence)
+            if limit is not None and absence >= limit:
+                self._give_up(f"Could not reconnect: {error}")
+                return
+
+    def _failure(self) -> Exception | None:
+        """Try once; returns what went wrong, None if nothing did."""
+        try:
+            self._reconnect()
+        except ConnectFailed as error:
+            logger.debug("%s: %s", self._name, error)
+            return error
+        except Exception as error:
+            # Whatever it is, the next try may succeed.
+            logger.exception("%s: cannot connect again", self._name)
+            return error
+        return None
 
 
 class Expectation:
@@ -121,12 +134,12 @@ class Expectation:
         self._give_up = give_up
         # Replaced by the thread that has lost a line.
         self._looking = RepeatedCall(self._look)
-        self._end = 0.0
+        self._lost_at = 0.0
 
     def line_lost(self) -> None:
         """Begin to wait."""
         self.stop()
-        self._end = monotonic() + self._lifetime
+        self._lost_at = monotonic()
         self._looking = RepeatedCall(self._look)
         try:
             self._looking.start()
@@ -140,7 +153,8 @@ class Expectation:
     def _look(self) -> float | None:
         if not self._is_absent():
             return None
-        remaining = self._end - monotonic()
+        absence = monotonic() - self._lost_at
+        remaining = self._lifetime - absence
         if remaining <= 0.0 or self._is_in_vain():
             self._give_up()
             return None
@@ -167,7 +181,8 @@ class ProcessWatch:
         return self._was_seen and self._is_absent()
 
     def _is_absent(self) -> bool:
-        if sys.platform == "win32" or self._pid <= 0:  # there it would end the process
+        # On Windows it would end the process.
+        if sys.platform == "win32" or not 0 < self._pid <= _MAX_PID:
             return False
         try:
             os.kill(self._pid, 0)
