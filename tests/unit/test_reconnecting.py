@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yoton.connection.reconnecting import ReconnectPolicy
+from yoton.connection.reconnecting import MIN_DELAY, ReconnectPolicy
 from yoton.exceptions import ArgumentError
 
 
@@ -21,7 +21,20 @@ def test_delays_grow_up_to_the_ceiling() -> None:
     assert delays(policy, 5) == [1.0, 2.0, 4.0, 5.0, 5.0]
 
 
-@given(st.floats(0, 10), st.floats(1, 10), st.floats(0, 10), st.floats(0, 1))
+def test_it_is_no_busy_loop_whatever_the_policy_is() -> None:
+    for policy in (
+        ReconnectPolicy(first_delay=0.0),
+        ReconnectPolicy(first_delay=0.0, factor=1.0),
+        ReconnectPolicy(first_delay=0.0, ceiling=1e-9),
+        ReconnectPolicy(first_delay=0.0, factor=1.0, jitter=1.0),
+    ):
+        policy.check()
+        first, *others = delays(policy, 20)
+        assert first == 0.0
+        assert min(others) >= MIN_DELAY
+
+
+@given(st.floats(0, 10), st.floats(1, 10), st.floats(MIN_DELAY, 10), st.floats(0, 1))
 def test_chance_takes_no_more_than_its_part(
     first_delay: float, factor: float, ceiling: float, jitter: float
 ) -> None:
@@ -41,7 +54,10 @@ def test_delays_go_on_for_ever() -> None:
     [
         {"first_delay": -1.0},
         {"factor": 0.5},
+        {"factor": math.inf},
+        {"factor": math.nan},
         {"ceiling": math.inf},
+        {"ceiling": 0.0},
         {"ceiling": math.nan},
         {"jitter": 1.5},
         {"give_up_after": -0.1},

@@ -8,6 +8,10 @@ from typing import NamedTuple
 
 from yoton.exceptions import ArgumentError
 
+#: Seconds from a try that failed to the next one, at least. A hundred tries a second are as good as
+#: more, and leave the processor to others.
+MIN_DELAY = 0.01
+
 
 class ReconnectPolicy(NamedTuple):
     """How often, and for how long, to try to connect again.
@@ -17,9 +21,9 @@ class ReconnectPolicy(NamedTuple):
     first_delay : float
         Seconds from the loss of the line to the first try.
     factor : float
-        By which the delay grows with each try.
+        By which the delay grows with each try. It begins anew when a line has lasted for a second.
     ceiling : float
-        Seconds that a delay has at most.
+        Seconds that a delay has at most. After the first one, each has at least 0.01.
     jitter : float
         Part of a delay that is left to chance, from 0 to 1: the clients of a server that comes
         back are not to knock all at once.
@@ -38,10 +42,12 @@ class ReconnectPolicy(NamedTuple):
         numbers = [number for number in self if number is not None]
         if not all(isinstance(number, (int, float)) and number >= 0.0 for number in numbers):
             raise ArgumentError(f"the fields of a ReconnectPolicy are no less than 0: {self!r}")
-        if self.factor < 1.0 or self.jitter > 1.0 or not math.isfinite(self.ceiling):
+        if not 1.0 <= self.factor < math.inf or not 0.0 < self.ceiling < math.inf:
             raise ArgumentError(
-                f"factor is at least 1, jitter at most 1, and ceiling finite: {self!r}"
+                f"factor is at least 1, ceiling more than 0, and both are finite: {self!r}"
             )
+        if self.jitter > 1.0:
+            raise ArgumentError(f"jitter is at most 1: {self!r}")
 
     def delays(self, chance: Callable[[], float]) -> Iterator[float]:
         """Get the seconds to wait before each try, without end.
@@ -51,8 +57,8 @@ class ReconnectPolicy(NamedTuple):
         chance : callable
             Gets a random number from 0 to 1.
         """
-        delay = self.first_delay
+        delay = min(self.first_delay, self.ceiling)
+        yield delay * (1.0 - self.jitter * chance())
         while True:
-            delay = min(delay, self.ceiling)
-            yield delay * (1.0 - self.jitter * chance())
-            delay *= self.factor
+            delay = min(max(delay, MIN_DELAY) * self.factor, self.ceiling)
+            yield max(delay * (1.0 - self.jitter * chance()), MIN_DELAY)
