@@ -626,6 +626,25 @@ def test_a_peer_that_accepts_too_little_is_let_go_and_the_next_one_found(make_co
     wait_until(lambda: pub.send("new") or sub.recv(False) == "new")
 
 
+@pytest.mark.parametrize("does_last", [False, True])
+def test_the_delays_begin_anew_when_a_line_has_lasted(make_context, monkeypatch, does_last):
+    monkeypatch.setattr(returning, "LASTING_TIME", 0.0 if does_last else PATIENCE)
+    server, client = make_context(), make_context()
+    listener = server.listen("localhost:0")
+    policy = ReconnectPolicy(first_delay=0.0, factor=1000.0, ceiling=2 * PATIENCE, jitter=0.0)
+    connection = client.connect(f"localhost:{listener.port}", reconnect=policy)
+    log = Log(connection)
+    for times in (1, 2):
+        wait_until(lambda: listener.connections)
+        listener.connections[0].close()
+        wait_until(lambda times=times: len(log.of("reconnecting")) == times)
+        if times == 1 or does_last:
+            wait_until(lambda times=times: len(log.of("reconnected")) == times)
+    if not does_last:
+        time.sleep(0.2)  # it would be back by then
+        assert connection.is_reconnecting
+
+
 # The end
 
 

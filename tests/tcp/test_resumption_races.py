@@ -206,13 +206,13 @@ def test_who_loses_its_line_again_has_the_whole_time_to_come_back(make_line, mon
     line = make_line(session_lifetime=lifetime)
     line_lost = line.accepted._returning.line_lost
 
-    def notice_late():
+    def notice_late(lasted):
         # In another thread, the peer has come back by then.
-        threading.Thread(target=wait_and_notice).start()
+        threading.Thread(target=wait_and_notice, args=[lasted]).start()
 
-    def wait_and_notice():
+    def wait_and_notice(lasted):
         wait_until(lambda: line.accepted.is_connected)
-        line_lost()
+        line_lost(lasted)
         has_noticed.set()
 
     has_noticed = threading.Event()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from yoton.address import Address
-from yoton.clock import Deadline
+from yoton.clock import Deadline, monotonic
 from yoton.connection import transports
 from yoton.connection.accepting import HANDSHAKE_TIMEOUT, Acceptor
 from yoton.connection.base import Connection, Status
@@ -39,6 +39,7 @@ class StreamConnection(Connection):
     _acceptor: Acceptor | None = None
     _returning: Reconnector | Expectation | None = None
     _process: ProcessWatch | None = None
+    _line_since = 0.0
 
     def _bind(self, address: Address, max_tries: int) -> None:
         """Wait, in a thread, for a context to connect.
@@ -192,23 +193,24 @@ class StreamConnection(Connection):
 
     def run(self, stream: ByteStream, protocol: Protocol, greeting: Sequence[Event]) -> bool:
         """See `Connection.run`."""
-        self._watch_process(stream, greeting)
+        self._line_found(stream, greeting)
         return super().run(stream, protocol, greeting)
 
     def resume(
         self, stream: ByteStream, protocol: Protocol, greeting: Sequence[Event], place: Place | None
     ) -> bool:
         """See `Connection.resume`."""
-        self._watch_process(stream, greeting)
+        self._line_found(stream, greeting)
         return super().resume(stream, protocol, greeting, place)
 
-    def _watch_process(self, stream: ByteStream, greeting: Sequence[Event]) -> None:
+    def _line_found(self, stream: ByteStream, greeting: Sequence[Event]) -> None:
+        self._line_since = monotonic()
         is_near = stream.peer_address[0] == stream.local_address[0]
         self._process = ProcessWatch(peer_in(greeting).pid) if is_near else None
 
     def _line_lost(self) -> None:
         assert self._returning is not None  # or the line would have been the end
-        self._returning.line_lost()
+        self._returning.line_lost(monotonic() - self._line_since)
 
     def abandon(self) -> None:
         """See `Connection.abandon`."""

@@ -27,6 +27,11 @@ _LOOK_INTERVAL = 0.25
 #: Ids of processes end here on all systems that have `os.kill`. A peer may claim anything.
 _MAX_PID = 2**31 - 1
 
+#: Seconds that a line has to last for the delays to begin anew with its loss. A peer that lets
+#: one in and hangs up at once, again and again, does so within milliseconds.
+LASTING_TIME = 1.0
+
+
 class Reconnector:
     """Tries to connect again, in a thread, each time that a line was lost.
 
@@ -57,13 +62,17 @@ class Reconnector:
         self._tried_in_vain = tried_in_vain
         self._give_up = give_up
         self._name = name
-        # Guards the flag.
+        # Guards the flag and the delays.
         self._lock = threading.RLock()
         self._is_stopped = False
+        self._delays = policy.delays(_chance)
         self._changed = WaitPoint(self._lock)
 
-    def line_lost(self) -> None:
-        """Begin to try."""
+    def line_lost(self, lasted: float) -> None:
+        """Begin to try, as a line was lost that has lasted for so many seconds."""
+        if lasted >= LASTING_TIME:
+            with self._lock:
+                self._delays = self._policy.delays(_chance)
         try:
             threading.Thread(
                 target=self._try, name=f"yoton-reconnect {self._name}", daemon=True
@@ -80,7 +89,9 @@ class Reconnector:
     def _try(self) -> None:
         lost_at = monotonic()
         limit = self._policy.give_up_after
-        for delay in self._policy.delays(_chance):
+        while True:
+            with self._lock:
+                delay = next(self._delays)
             if self._changed.wait_for(lambda: self._is_stopped, Deadline(delay)):
                 return
             error = self._failure()
@@ -136,8 +147,8 @@ class Expectation:
         self._looking = RepeatedCall(self._look)
         self._lost_at = 0.0
 
-    def line_lost(self) -> None:
-        """Begin to wait."""
+    def line_lost(self, lasted: float) -> None:
+        """Begin to wait, however long the line has lasted."""
         self.stop()
         self._lost_at = monotonic()
         self._looking = RepeatedCall(self._look)
