@@ -662,6 +662,17 @@ def test_giving_up(make_context):
     proxy.close()
 
 
+def test_giving_up_comes_in_time_though_the_next_try_would_be_later(make_context):
+    server, client = make_context(), make_context()
+    listener = server.listen("localhost:0")
+    policy = ReconnectPolicy(10 * PATIENCE, ceiling=10 * PATIENCE, jitter=0.0, give_up_after=0.1)
+    connection = client.connect(f"localhost:{listener.port}", reconnect=policy)
+    log = Log(connection)
+    server.close()
+    wait_until(lambda: log.of("closed"))
+    assert log.of("closed")[0].startswith("Could not reconnect: ")
+
+
 @pytest.mark.parametrize("how", ["connection", "context", "problem"])
 def test_closing_without_a_line(proxied, how):
     _, client, _, proxy, connection = proxied

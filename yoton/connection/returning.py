@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import threading
@@ -88,10 +89,12 @@ class Reconnector:
 
     def _try(self) -> None:
         lost_at = monotonic()
-        limit = self._policy.give_up_after
+        limit = math.inf if self._policy.give_up_after is None else self._policy.give_up_after
         while True:
             with self._lock:
                 delay = next(self._delays)
+            # The last try comes when the time is over, however long the delay would be.
+            delay = min(delay, lost_at + limit - monotonic())
             if self._changed.wait_for(lambda: self._is_stopped, Deadline(delay)):
                 return
             error = self._failure()
@@ -99,7 +102,7 @@ class Reconnector:
                 return
             absence = monotonic() - lost_at
             self._tried_in_vain(absence)
-            if limit is not None and absence >= limit:
+            if absence >= limit:
                 self._give_up(f"Could not reconnect: {error}")
                 return
 
