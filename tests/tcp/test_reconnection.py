@@ -592,6 +592,72 @@ def test_those_who_wait_for_a_peer_out_of_reach_hear_of_it_in_the_end(proxied, m
     may_end.set()
 
 
+def test_those_who_wait_for_a_client_out_of_reach_hear_of_it_and_it_may_come_back(
+    proxied, monkeypatch
+):
+    monkeypatch.setattr("yoton.connection.joining.SESSION_LIFETIME", 0.2)
+    server, client, listener, proxy, _ = proxied
+    [accepted] = listener.connections
+
+    class Slow(RepChannel):
+        def wait(self):
+            may_end.wait(PATIENCE)
+            return "done"
+
+    may_end = threading.Event()
+    Slow(client, "slow").set_mode("thread")
+    calls = ReqChannel(server, "slow")
+    future = calls.wait()
+    wait_until(future.running)
+    proxy.let_nobody_through()
+    with pytest.raises(ConnectionProblem):
+        future.result(PATIENCE)
+    assert accepted.is_reconnecting
+    pub, sub = PubChannel(server, "news"), SubChannel(client, "news")
+    pub.send("meanwhile")
+    may_end.set()
+    proxy.let_through()
+    assert sub.recv(PATIENCE) == "meanwhile"
+    assert listener.connections == (accepted,)
+    assert calls.wait().result(PATIENCE) == "done"
+
+
+def test_who_is_told_to_be_gone_comes_back_only_after_that(proxied, monkeypatch):
+    server, _, listener, proxy, connection = proxied
+    [accepted] = listener.connections
+    is_telling, may_go_on = threading.Event(), threading.Event()
+    told = []
+    ended, resumed = server.connection_ended, server.connection_resumed
+
+    def tell_of_end(which):
+        is_telling.set()
+        assert may_go_on.wait(PATIENCE)
+        ended(which)
+        told.append("gone")
+
+    def tell_of_return(*args):
+        resumed(*args)
+        told.append("back")
+
+    monkeypatch.setattr(server, "connection_ended", tell_of_end)
+    monkeypatch.setattr(server, "connection_resumed", tell_of_return)
+    proxy.let_nobody_through()
+    wait_until(lambda: accepted.is_reconnecting)
+    for_long = returning.SESSION_LIFETIME + 1.0
+    telling = threading.Thread(target=accepted._tried_in_vain, args=[for_long])
+    telling.start()
+    assert is_telling.wait(PATIENCE)
+    proxy.let_through()
+    wait_until(lambda: accepted._status_changed.parked)
+    may_go_on.set()
+    telling.join(PATIENCE)
+    wait_until(lambda: connection.is_connected and accepted.is_connected)
+    wait_until(lambda: "back" in told)
+    assert told == ["gone", "back"]
+    accepted._tried_in_vain(for_long)
+    assert told == ["gone", "back"]
+
+
 # Tries
 
 

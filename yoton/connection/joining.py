@@ -40,6 +40,10 @@ class StreamConnection(Connection):
     _returning: Reconnector | Expectation | None = None
     _process: ProcessWatch | None = None
     _line_since = 0.0
+    # Whether a thread is telling the context that the peer is gone for now, or back: one at a
+    # time, guarded by the lock. And whether it was told that it is gone.
+    _is_telling = False
+    _is_missed = False
 
     def _bind(self, address: Address, max_tries: int) -> None:
         """Wait, in a thread, for a context to connect.
@@ -145,9 +149,31 @@ class StreamConnection(Connection):
         return None
 
     def _tried_in_vain(self, absence: float) -> None:
-        """Do not let those wait for ever who wait for something from the peer."""
-        if absence > SESSION_LIFETIME or self._has_peer_ended():
+        """Do not let those wait for ever who wait for something from the peer.
+
+        At both ends, however long the session is kept.
+        """
+        if not (absence > SESSION_LIFETIME or self._has_peer_ended()):
+            return
+        with self._lock:
+            is_mine = self._status is Status.RECONNECTING and not self._is_missed
+            is_mine = is_mine and self._claim_telling()
+        if not is_mine:
+            return
+        try:
             self._context.connection_ended(self)
+            self._is_missed = True
+        finally:
+            self._end_telling()
+
+    def _claim_telling(self) -> bool:
+        is_free, self._is_telling = not self._is_telling, True
+        return is_free
+
+    def _end_telling(self) -> None:
+        with self._lock:
+            self._status_changed.wake_all()
+            self._is_telling = False
 
     def expect_back(
         self, session: Session, lifetime: float, is_in_vain: Callable[[], bool]
@@ -160,6 +186,7 @@ class StreamConnection(Connection):
         self._returning = Expectation(
             lifetime,
             lambda: self.is_reconnecting,
+            self._tried_in_vain,
             lambda: is_in_vain() or self._has_peer_ended(),
             lambda: self.give_up(NOT_BACK),
         )
@@ -200,11 +227,18 @@ class StreamConnection(Connection):
         self, stream: ByteStream, protocol: Protocol, greeting: Sequence[Event], place: Place | None
     ) -> bool:
         """See `Connection.resume`."""
-        self._line_found(stream, greeting)
-        return super().resume(stream, protocol, greeting, place)
+        # At the end that listens, another thread may just be telling that the peer is gone.
+        if not self._status_changed.wait_for(self._claim_telling, Deadline(HANDSHAKE_TIMEOUT)):
+            return False
+        try:
+            self._line_found(stream, greeting)
+            return super().resume(stream, protocol, greeting, place)
+        finally:
+            self._end_telling()
 
     def _line_found(self, stream: ByteStream, greeting: Sequence[Event]) -> None:
         self._line_since = monotonic()
+        self._is_missed = False
         is_near = stream.peer_address[0] == stream.local_address[0]
         self._process = ProcessWatch(peer_in(greeting).pid) if is_near else None
 

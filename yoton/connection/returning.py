@@ -129,6 +129,8 @@ class Expectation:
         Seconds to wait.
     is_absent : callable
         Tells whether it has not come yet.
+    waited_in_vain : callable
+        Called now and then meanwhile with the seconds without a line so far.
     is_in_vain : callable
         Tells that it will not come.
     give_up : callable
@@ -139,11 +141,13 @@ class Expectation:
         self,
         lifetime: float,
         is_absent: Callable[[], bool],
+        waited_in_vain: Callable[[float], object],
         is_in_vain: Callable[[], bool],
         give_up: Callable[[], object],
     ) -> None:
         self._lifetime = lifetime
         self._is_absent = is_absent
+        self._waited_in_vain = waited_in_vain
         self._is_in_vain = is_in_vain
         self._give_up = give_up
         # Replaced by the thread that has lost a line.
@@ -168,6 +172,7 @@ class Expectation:
         if not self._is_absent():
             return None
         absence = monotonic() - self._lost_at
+        self._waited_in_vain(absence)
         remaining = self._lifetime - absence
         if remaining <= 0.0 or self._is_in_vain():
             self._give_up()
