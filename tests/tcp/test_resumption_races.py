@@ -185,6 +185,46 @@ def test_a_flush_goes_on_over_the_next_line(make_line):
     assert [len(sub.recv(PATIENCE)) for _ in range(8)] == [2**20] * 8
 
 
+def test_a_gap_is_told_before_what_another_thread_sends_just_then(make_line, monkeypatch):
+    line = make_line()
+    pub, sub = PubChannel(line.server, "news"), SubChannel(line.client, "news")
+    pub.send("first")
+    assert sub.recv(PATIENCE) == "first"
+    lose_all_but_the_last(line, pub, 5)
+    take_link, came = line.accepted._take_link, []
+
+    def send_at_once(*args):
+        before = take_link(*args)
+        pub.send("at once")
+        return before
+
+    def note_gap(channel, count):
+        came.append(count)
+
+    def note_message(channel, package, numbers):
+        came.extend(each.data.decode() for each in package.packages())
+
+    monkeypatch.setattr(line.accepted, "_take_link", send_at_once)
+    monkeypatch.setattr(SubChannel, "messages_lost", note_gap)
+    monkeypatch.setattr(SubChannel, "deliver", note_message)
+    line.proxy.let_through()
+    wait_until(lambda: "at once" in came)
+    assert came == [4, "4", "at once"]
+
+
+def lose_all_but_the_last(line, pub, count):
+    """Send so many messages that do not arrive, of which the session keeps only the last one."""
+    session = line.accepted._session
+    line.proxy.stall()
+    session._kept_size = 1
+    for number in range(count):
+        pub.send(str(number))
+        line.server.flush()
+    wait_until(lambda: session.kept_count == 1)
+    line.cut_for_long()
+    line.proxy.go_on()
+
+
 def test_what_befalls_a_connection_is_told_in_its_order(make_line, monkeypatch):
     line = make_line()
     told, emit = [], line.accepted._reconnecting_signal.emit

@@ -671,10 +671,11 @@ class Connection:
             self._context.connection_ended(self)
         packages, gap = self._what_is_behind(place)
         link = self._new_link(stream, protocol, greeting, packages)
+        if gap.losses and link.peer.is_extended:
+            # Before another thread can write to the link: it belongs before all that follows.
+            link.tell_gap(gap)
         if self._take_link(link, stream, (Status.RECONNECTING,)) is None:
             return False
-        if gap.losses and link.peer.is_extended:
-            link.tell_gap(gap)
         self._traffic.reconnections += 1
         self._context.connection_resumed(self, link.peer)
         # Before this line can be lost in its turn.
