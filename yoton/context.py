@@ -337,6 +337,8 @@ class Context:
     def flush(self, timeout: float = 5.0) -> None:
         """Wait until all that was sent so far has left for the connected contexts.
 
+        Also for one whose line is away, if something waits for it.
+
         Parameters
         ----------
         timeout : float

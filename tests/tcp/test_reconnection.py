@@ -790,6 +790,34 @@ def test_a_flush_without_a_line_waits_for_one(proxied):
     client.flush(PATIENCE)
 
 
+def test_a_flush_does_not_wait_for_a_peer_out_of_reach_for_which_nothing_waits(proxied):
+    server, _, listener, proxy, connection = proxied
+    [accepted] = listener.connections
+    proxy.let_nobody_through()
+    wait_until(lambda: connection.is_reconnecting and accepted.is_reconnecting)
+    server.flush(0.0)
+    connection.flush(PATIENCE)
+    PubChannel(server, "news").send("for when it is back")
+    with pytest.raises(FlushTimeout):
+        accepted.flush(0.05)
+
+
+def test_a_flush_waits_for_what_the_line_that_was_lost_had_not_taken(proxied):
+    server, client, _, proxy, connection = proxied
+    pub, sub = PubChannel(client, "news", BINARY), SubChannel(server, "news", BINARY)
+    proxy.stall()
+    pub.send(bytes(2**24))  # more than the line takes
+    assert not connection.outbox.packages
+    proxy.let_nobody_through()
+    proxy.go_on()
+    wait_until(lambda: connection.is_reconnecting)
+    with pytest.raises(FlushTimeout):
+        client.flush(0.05)
+    proxy.let_through()
+    client.flush(PATIENCE)
+    assert len(sub.recv(PATIENCE)) == 2**24
+
+
 def test_the_first_time_has_to_succeed(make_context):
     with pytest.raises(ConnectFailed):
         make_context().connect("localhost:1", 0.05, reconnect=True)

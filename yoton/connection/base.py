@@ -434,7 +434,8 @@ class Connection:
         """Wait until all that was sent so far has left for the peer.
 
         It has then been handed to the operating system; whether the peer has read it is
-        another matter.
+        another matter. Without a peer or a line there is nothing to wait for if nothing was
+        sent.
 
         Parameters
         ----------
@@ -450,21 +451,26 @@ class Connection:
         """
         deadline = Deadline(timeout)
         self._context.flush_burst()
-        if self._status is Status.WAITING and not self._outbox.packages:
-            return
-        while not deadline.passed() and self._status is not Status.CLOSED:
+        while self._status is not Status.CLOSED:
             link = self._link
-            if link is not None and link.flush(deadline):
+            is_done = not self._has_waiting if link is None else link.flush(deadline)
+            if is_done:
                 return
+            if deadline.passed():
+                raise FlushTimeout(f"{self!r}: packages still wait to be sent after {timeout} s")
             # If the line was lost, what it did not take is left to the next one.
             self._await_other_link(link, deadline)
-        if self._status is Status.CLOSED:
-            raise ConnectionClosed(f"{self!r}: closed before all packages were sent")
-        raise FlushTimeout(f"{self!r}: packages still wait to be sent after {timeout} s")
+        raise ConnectionClosed(f"{self!r}: closed before all packages were sent")
+
+    @property
+    def _has_waiting(self) -> bool:
+        """Whether something waits to be sent, while there is no line."""
+        session = self._session
+        return bool(self._outbox.packages) or (session is not None and session.is_behind)
 
     def _await_other_link(self, link: ThreadedLink | None, deadline: Deadline) -> None:
         self._status_changed.wait_for(
-            lambda: self._link not in (link, None) or self._status is Status.CLOSED, deadline
+            lambda: self._link is not link or self._status is Status.CLOSED, deadline
         )
 
     def close(self, reason: str | None = None) -> None:

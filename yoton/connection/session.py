@@ -64,10 +64,16 @@ class Session:
         Its name, by which the other end knows it. Default: make a new one, which nobody guesses.
     kept_size : int
         Bytes of packages to keep until the peer has them.
+
+    Attributes
+    ----------
+    is_behind : bool
+        Whether the line that was lost had not taken all of them.
     """
 
     def __init__(self, token: str = "", kept_size: int = DEFAULT_KEPT_SIZE) -> None:
         self.token = token or os.urandom(16).hex()
+        self.is_behind = False
         self._kept_size = kept_size
         # Guards all that follows.
         self._lock = threading.RLock()

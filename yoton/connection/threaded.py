@@ -513,6 +513,7 @@ class ThreadedLink:
     def _keep_unwritten(self, session: Session) -> None:
         for package in self._writer.leave():
             session.keep(package)
+        session.is_behind = self._writer.is_behind
 
     def _end(self, reason: str) -> None:
         self.close(reason)

@@ -171,6 +171,12 @@ class Writer:
             self._is_stopped = True
         return self._packages
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the stream has not taken all that has left the outbox; after `leave`."""
+        self._drop_written()
+        return bool(self._packages) or bool(self._pieces and self._batch_size)
+
     def _has_pending(self) -> bool:
         return bool(
             self._pieces
