@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import socket
 import subprocess
@@ -25,7 +26,7 @@ from yoton import (
     SubChannel,
     process_events,
 )
-from yoton.connection import accepting
+from yoton.connection import accepting, transports
 from yoton.exceptions import ArgumentError
 
 over_all_transports = pytest.mark.parametrize("transport", ["tcp", "unix", "memory"], indirect=True)
@@ -476,11 +477,76 @@ def test_a_file_that_is_no_socket_is_left_alone(make_context):
 @unix
 def test_a_socket_that_a_killed_program_left_is_replaced(make_context):
     path = places.folder / "socket"
-    with socket.socket(socket.AF_UNIX) as left_over:
-        left_over.bind(str(path))
+    leave_over(path)
     server, client = make_context(), make_context()
     server.listen(f"unix://{path}")
     client.connect(f"unix://{path}")
+
+
+def leave_over(path):
+    with socket.socket(socket.AF_UNIX) as left_over:
+        left_over.bind(str(path))
+
+
+@unix
+def test_of_two_that_find_a_socket_left_over_one_gets_its_place(make_context, monkeypatch):
+    path = places.folder / "socket"
+    leave_over(path)
+    is_left_over, both_look = transports._is_left_over, threading.Barrier(2)
+
+    def look_with_the_other(place):
+        is_it = is_left_over(place)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both_look.wait(0.3)  # the other one does not come if it has to wait
+        return is_it
+
+    monkeypatch.setattr(transports, "_is_left_over", look_with_the_other)
+    listening, refused = [], []
+
+    def listen(context):
+        try:
+            listening.append(context.listen(f"unix://{path}"))
+        except BindFailed as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=listen, args=[make_context()]) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert (len(listening), len(refused)) == (1, 1)
+    make_context().connect(f"unix://{path}")
+    wait_until(lambda: listening[0].connections)
+
+
+@unix
+def test_who_holds_the_lock_of_a_folder_for_ever_is_told(make_context, monkeypatch):
+    monkeypatch.setattr(transports, "_LOCK_TIMEOUT", 0.05)
+    folder = os.open(places.folder, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        with pytest.raises(BindFailed, match="Could not bind to unix://"):
+            make_context().listen(f"unix://{places.folder}/socket")
+    finally:
+        os.close(folder)
+    make_context().listen(f"unix://{places.folder}/socket")
+
+
+@unix
+@pytest.mark.parametrize("where", ["the system", "the file system"])
+def test_a_socket_is_made_where_there_are_no_locks(make_context, monkeypatch, where):
+    if where == "the system":
+        monkeypatch.setattr(transports, "fcntl", None)
+    else:
+        monkeypatch.setattr(fcntl, "flock", no_locks)
+    path = places.folder / "socket"
+    leave_over(path)
+    make_context().listen(f"unix://{path}")
+    make_context().connect(f"unix://{path}")
+
+
+def no_locks(*_):
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
 
 @unix

@@ -4,23 +4,42 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import selectors
 import socket
 import stat
 import sys
+import time
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 from yoton.address import Address, for_resolver
+from yoton.clock import Deadline
 from yoton.connection.memory import MemoryListener, connect_memory
 from yoton.connection.streams import ByteStream, SocketStream, host_and_port
 from yoton.exceptions import ConnectionClosed
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
+
+logger = logging.getLogger(__name__)
 
 #: Peers that may knock at the same time before the system refuses further ones.
 _BACKLOG = 128
 
 #: Waits for several sockets. With `poll`, where there is one, it needs no descriptor of its own.
 _Selector = getattr(selectors, "PollSelector", selectors.DefaultSelector)
+
+
+#: Seconds to wait for another program that begins to listen in the same folder, which takes less
+#: than a millisecond. Who can read the folder can hold its lock for ever, so not for ever.
+_LOCK_TIMEOUT = 2.0
+
+#: Seconds between two tries to get it; the system cannot wait for it with a limit.
+_LOCK_INTERVAL = 0.005
 
 
 class StreamListener(Protocol):
@@ -168,18 +187,59 @@ def _listening_tcp_socket(host: str, port: int) -> socket.socket:
 def _listening_file_socket(path: str) -> socket.socket:
     listening = _file_socket()
     try:
-        try:
-            listening.bind(path)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or not _is_left_over(path):
-                raise
-            os.unlink(path)
-            listening.bind(path)
-        _begin_to_listen(listening)
+        # Or another program that finds the same file left over would take away ours.
+        with _folder_locked(os.path.dirname(path) or "."):
+            try:
+                listening.bind(path)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or not _is_left_over(path):
+                    raise
+                os.unlink(path)
+                listening.bind(path)
+            _begin_to_listen(listening)
     except BaseException:
         listening.close()
         raise
     return listening
+
+
+@contextlib.contextmanager
+def _folder_locked(folder: str) -> Iterator[None]:
+    """Let no other program of this package begin to listen in a folder meanwhile.
+
+    Where the system, or that file system, has no such locks, or the folder cannot be read, it
+    goes on without.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY) if fcntl else None
+    except PermissionError:
+        descriptor = None
+    if descriptor is None:
+        yield
+        return
+    try:
+        _lock(descriptor)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            # A child that was forked meanwhile has the descriptor, and would keep the lock.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    deadline = Deadline(_LOCK_TIMEOUT)
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if deadline.passed():
+                raise
+        except OSError as error:
+            logger.debug("There are no locks here: %s", error)
+            return
+        time.sleep(_LOCK_INTERVAL)
 
 
 def _begin_to_listen(listening: socket.socket) -> None:
@@ -192,10 +252,14 @@ def _is_left_over(path: str) -> bool:
     if not stat.S_ISSOCK(os.stat(path).st_mode):
         return False
     with _file_socket() as probing:
+        # Who listens may be slow to accept, and the folder is locked meanwhile.
+        probing.setblocking(False)
         try:
             probing.connect(path)
         except ConnectionRefusedError:
             return True
+        except BlockingIOError:
+            return False
     return False
 
 
