@@ -7,6 +7,7 @@ be ``unix:///path``, a socket in the file system, and within a process ``memory:
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 
@@ -75,13 +76,13 @@ def parse_address(text: str) -> Address:
     text : str
         ``[tcp://]host:port``, ``unix:///path`` or ``memory://name``. 'localhost' stands for
         127.0.0.1, 'publichost' or 'publichostN' for the first or N-th address of this machine's
-        host name, a host in brackets is IPv6.
+        host name, a host in brackets is IPv6. A relative path counts from the present directory.
 
     Raises
     ------
     AddressError
-        The text has another form, names an unknown transport or public host, or gives a port
-        beyond 65535. It is a ValueError.
+        The text has another form, names an unknown transport or public host, gives a port
+        beyond 65535, or a host or a path that cannot be. It is a ValueError.
 
     Notes
     -----
@@ -97,9 +98,24 @@ def parse_address(text: str) -> Address:
     if transport.lower() != "tcp":
         if not rest:
             raise AddressError(f"address {text!r} lacks a path or a name; {_EXPECTED}")
-        return Address(transport.lower(), rest, 0)
+        place = _file_path(rest, text) if transport.lower() == "unix" else rest
+        return Address(transport.lower(), place, 0)
     host, port_text = _split_host_port(rest, text)
     return Address(transport.lower(), _resolve_host(host, text), _parse_port(port_text, text))
+
+
+def _file_path(path: str, text: str) -> str:
+    """Get the path of a file that stays the same when the program changes its directory."""
+    try:
+        os.fsencode(path)
+    except UnicodeError as error:
+        raise AddressError(f"address {text!r} has a path that no file can have") from error
+    if "\0" in path:
+        raise AddressError(f"address {text!r} has a path with a zero character")
+    try:
+        return path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
+    except FileNotFoundError as error:
+        raise AddressError(f"address {text!r}: the present directory is gone") from error
 
 
 def _split_host_port(rest: str, text: str) -> tuple[str, str]:
@@ -122,6 +138,7 @@ def _resolve_host(host: str, text: str) -> str:
         return "127.0.0.1"
     public = re.fullmatch(_PUBLIC_HOST, host)
     if public is None:
+        _check_host(host, text)
         return host
     index = int(public[1] or 0)
     try:
@@ -133,6 +150,17 @@ def _resolve_host(host: str, text: str) -> str:
             f"address {text!r}: this machine has {len(addresses)} public addresses, counted from 0"
         )
     return addresses[index]
+
+
+def _check_host(host: str, text: str) -> None:
+    if "\0" in host:
+        raise AddressError(f"address {text!r} has a host with a zero character")
+    if host.isascii():
+        return
+    try:
+        host.encode("idna")
+    except UnicodeError as error:
+        raise AddressError(f"address {text!r} has a host that cannot be looked up") from error
 
 
 def _parse_port(port_text: str, text: str) -> int:

@@ -24,7 +24,7 @@ from yoton.connection.joining import connection_class
 from yoton.connection.listener import DEFAULT_MAX_CONNECTIONS, Listener
 from yoton.connection.outbox import Outbox
 from yoton.connection.protocol import Identity, contexts_gone_package, gap_package
-from yoton.connection.reconnecting import ReconnectPolicy
+from yoton.connection.reconnecting import ReconnectPolicy, policy_of
 from yoton.connection.returning import SESSION_LIFETIME
 from yoton.demand import Demand
 from yoton.ending import attend, attend_worker
@@ -279,6 +279,8 @@ class Context:
         ------
         AddressError
             The address has another form. A ValueError.
+        ArgumentError
+            Another argument has a value that it cannot have. A ValueError.
         BindFailed
             None of the ports could be bound. An OSError.
         """
@@ -305,7 +307,8 @@ class Context:
             ``host:port``, ``unix:///path`` or ``memory://name``, see
             `yoton.address.parse_address`.
         timeout : float
-            Seconds in which somebody has to listen there. The handshake may take two more.
+            Seconds in which somebody has to listen there, less than 24 days. The handshake may
+            take two more.
         name : str
             Name for the connection.
         reconnect : bool or ReconnectPolicy
@@ -318,15 +321,14 @@ class Context:
         AddressError
             The address has another form. A ValueError.
         ArgumentError
-            The policy has values that it cannot have. A ValueError.
+            Another argument has a value that it cannot have. A ValueError.
         ConnectFailed
             Nobody listened there, or it was no yoton. An OSError.
         """
         where = parse_address(address)
         connection = connection_class(where)(self, name)
-        policy = ReconnectPolicy() if reconnect is True else reconnect or None
         try:
-            connection._connect(where, timeout, policy)
+            connection._connect(where, timeout, policy_of(reconnect))
             self.join_network(connection)
         except BaseException:
             # Nobody else knows of it, to close it.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import math
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -302,9 +304,26 @@ def test_of_those_that_come_at_once_for_the_last_place_all_but_one_are_told(make
     wait_until(lambda: len(listening.connections) == 1)
 
 
-def test_no_room_for_nobody_is_an_error(make_context):
-    with pytest.raises(ArgumentError, match="at least 1"):
-        make_context().listen("localhost:0", max_connections=0)
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        *[("max_connections", value) for value in (0, -1, 2.5, math.nan, True, "2", None)],
+        *[("session_lifetime", value) for value in (-1, math.nan, True, "60", None)],
+        *[("name", value) for value in (1, None, b"name")],
+    ],
+)
+def test_an_argument_that_makes_no_sense_is_told(make_context, argument, value):
+    with pytest.raises(ArgumentError, match=rf"{argument}.*, not {re.escape(repr(value))}"):
+        make_context().listen("localhost:0", **{argument: value})
+
+
+def test_a_session_may_be_kept_for_ever(make_context):
+    listening = make_context().listen("localhost:0", session_lifetime=math.inf)
+    connection = make_context().connect(f"localhost:{listening.port}", reconnect=True)
+    wait_until(lambda: listening.connections)
+    [accepted] = listening.connections
+    connection.lose_line()
+    wait_until(lambda: connection.is_connected and listening.connections == (accepted,))
 
 
 def test_a_listener_that_finds_no_thread_for_a_peer_goes_on(served, monkeypatch):
@@ -454,6 +473,15 @@ def test_the_file_goes_when_a_bound_connection_has_its_peer(make_context):
     wait_until(lambda: connection.is_connected)
     wait_until(lambda: not path.exists())
     assert peer.hostname2 == connection.hostname1 == str(path)
+
+
+@unix
+def test_a_file_with_a_relative_path_goes_when_the_directory_has_changed(make_context, monkeypatch):
+    monkeypatch.chdir(places.folder)
+    listening = make_context().listen("unix://socket")
+    monkeypatch.chdir("/")
+    listening.close()
+    assert not (places.folder / "socket").exists()
 
 
 @unix

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import signal
 import subprocess
@@ -826,6 +827,23 @@ def test_the_first_time_has_to_succeed(make_context):
 def test_a_policy_that_makes_no_sense_is_refused(make_context):
     with pytest.raises(ArgumentError):
         make_context().connect("localhost:1", reconnect=ReconnectPolicy(factor=0.0))
+
+
+@pytest.mark.parametrize("timeout", [None, "1", True, math.nan, math.inf, 1e12])
+def test_a_timeout_that_cannot_be_waited_for_is_refused(make_context, timeout):
+    with pytest.raises(ArgumentError, match="timeout is a number of seconds"):
+        make_context().connect("localhost:1", timeout)
+
+
+def test_the_longest_timeout_can_be_waited_for(make_context):
+    listening = make_context().listen("localhost:0")
+    make_context().connect(f"localhost:{listening.port}", joining.MAX_TIMEOUT)
+
+
+@pytest.mark.parametrize("reconnect", [1, "yes", None])
+def test_whether_to_reconnect_is_a_bool_or_a_policy(make_context, reconnect):
+    with pytest.raises(ArgumentError, match="a bool or a ReconnectPolicy"):
+        make_context().connect("localhost:1", reconnect=reconnect)
 
 
 def test_a_forked_child_does_not_reconnect(proxied):

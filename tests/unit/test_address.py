@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import socket
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -101,7 +102,7 @@ def test_a_public_host_that_the_machine_lacks_is_refused() -> None:
     ("text", "transport", "name"),
     [
         ("unix:///tmp/a socket", "unix", "/tmp/a socket"),
-        ("UNIX://relative:1", "unix", "relative:1"),
+        ("UNIX:///a:1", "unix", "/a:1"),
         (" memory://place ", "memory", "place"),
     ],
 )
@@ -109,6 +110,25 @@ def test_an_address_within_a_machine_or_a_process(text: str, transport: str, nam
     address = parse_address(text)
     assert address == Address(transport, name, 0)
     assert str(address) == f"{transport}://{name}"
+
+
+def test_a_relative_path_stays_the_same_when_the_directory_changes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert parse_address("unix://relative:1").host == str(tmp_path / "relative:1")
+
+
+def test_a_relative_path_needs_a_directory_that_is_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(AddressError, match="directory is gone"):
+        parse_address("unix://relative")
+    assert parse_address("unix:///absolute").host == "/absolute"
 
 
 def test_a_machine_whose_name_is_unknown_has_no_public_host(
@@ -139,6 +159,11 @@ def test_a_machine_whose_name_is_unknown_has_no_public_host(
         ("udp://localhost:1", "unknown transport 'udp'"),
         ("unix://", "lacks a path or a name"),
         ("memory://", "lacks a path or a name"),
+        ("unix:///a\0b", "zero character"),
+        ("unix:///\ud800", "no file can have"),
+        ("exam\0ple:1", "zero character"),
+        ("bü..cher:1", "cannot be looked up"),
+        ("ü" * 70 + ":1", "cannot be looked up"),
         ("://localhost:1", "unknown transport ''"),
         ("localhost:65536", "port 65536"),
         ("localhost:-1", "port -1"),

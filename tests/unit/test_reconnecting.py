@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yoton.connection.reconnecting import MIN_DELAY, ReconnectPolicy
+from yoton.connection.reconnecting import MIN_DELAY, ReconnectPolicy, policy_of
 from yoton.exceptions import ArgumentError
 
 
@@ -67,3 +67,21 @@ def test_delays_go_on_for_ever() -> None:
 def test_values_that_make_no_sense_are_refused(changes: dict[str, float]) -> None:
     with pytest.raises(ArgumentError):
         ReconnectPolicy()._replace(**changes).check()
+
+
+def test_whether_to_connect_again_is_a_bool_or_a_policy() -> None:
+    policy = ReconnectPolicy(factor=3.0)
+    assert policy_of(policy) is policy
+    assert policy_of(True) == ReconnectPolicy()
+    assert policy_of(False) is None
+
+
+@pytest.mark.parametrize("wanted", [1, 0, "yes", None, (0.1, 2.0, 5.0, 0.5, None)])
+def test_what_is_neither_is_refused(wanted: bool) -> None:
+    with pytest.raises(ArgumentError, match="a bool or a ReconnectPolicy"):
+        policy_of(wanted)
+
+
+def test_a_policy_is_checked() -> None:
+    with pytest.raises(ArgumentError, match="factor"):
+        policy_of(ReconnectPolicy(factor=0.0))

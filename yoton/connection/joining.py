@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 #: Seconds that a try to connect again may take until there is a line.
 _RECONNECT_TIMEOUT = 3.0
 
+#: Seconds that a socket can be told to wait: it takes milliseconds as an int of 31 bits.
+MAX_TIMEOUT = (2**31 - 1) // 1000
+
 NOT_BACK = "The line was lost, and the peer did not come back."
 
 #: An address where nobody listens yet is tried so many times within the timeout.
@@ -71,11 +74,17 @@ class StreamConnection(Connection):
 
         Raises
         ------
+        ArgumentError
+            The timeout is no number of seconds that the system can wait for.
         ConnectFailed
             Nobody listened there within timeout seconds, or the handshake was refused.
         """
+        is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+        if not is_number or not timeout <= MAX_TIMEOUT:
+            raise ArgumentError(
+                f"timeout is a number of seconds, at most {MAX_TIMEOUT}, not {timeout!r}"
+            )
         if policy is not None:
-            policy.check()
             self._session = Session()
             self._returning = Reconnector(
                 policy,

@@ -54,6 +54,8 @@ class Listener:
 
     Raises
     ------
+    ArgumentError
+        An argument has a value that it cannot have. A ValueError.
     BindFailed
         None of the ports could be bound. An OSError.
     """
@@ -67,8 +69,7 @@ class Listener:
         max_connections: int,
         session_lifetime: float,
     ) -> None:
-        if max_connections < 1:
-            raise ArgumentError(f"max_connections is at least 1, not {max_connections}")
+        _check(name, max_connections, session_lifetime)
         self._context = context
         self._name = name
         self._max_connections = max_connections
@@ -253,6 +254,19 @@ class Listener:
 
     def _own_identity(self) -> Identity:
         return self._context.own_identity().replaced(keeps_sessions=True)
+
+
+def _check(name: str, max_connections: int, session_lifetime: float) -> None:
+    if not isinstance(name, str):
+        raise ArgumentError(f"the name of a listener is a str, not {name!r}")
+    is_count = isinstance(max_connections, int) and not isinstance(max_connections, bool)
+    if not is_count or max_connections < 1:
+        raise ArgumentError(f"max_connections is an int of at least 1, not {max_connections!r}")
+    is_time = isinstance(session_lifetime, (int, float)) and not isinstance(session_lifetime, bool)
+    if not is_time or not session_lifetime >= 0.0:
+        raise ArgumentError(
+            f"session_lifetime is a number of seconds of at least 0, not {session_lifetime!r}"
+        )
 
 
 def _answer(stream: ByteStream, *, is_known: bool, received: Place) -> None:

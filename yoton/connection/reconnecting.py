@@ -62,3 +62,20 @@ class ReconnectPolicy(NamedTuple):
         while True:
             delay = min(max(delay, MIN_DELAY) * self.factor, self.ceiling)
             yield max(delay * (1.0 - self.jitter * chance()), MIN_DELAY)
+
+
+def policy_of(reconnect: bool | ReconnectPolicy) -> ReconnectPolicy | None:
+    """Get the policy that somebody wants, checked; None for not to connect again.
+
+    Raises
+    ------
+    ArgumentError
+        It is neither a bool nor a policy, or a policy with values that it cannot have.
+    """
+    if reconnect is False:
+        return None
+    policy = ReconnectPolicy() if reconnect is True else reconnect
+    if not isinstance(policy, ReconnectPolicy):
+        raise ArgumentError(f"reconnect is a bool or a ReconnectPolicy, not {reconnect!r}")
+    policy.check()
+    return policy
