@@ -14,6 +14,29 @@ from collections.abc import Callable
 from yoton.clock import Deadline
 
 
+class Bell:
+    """Wakes a thread that waits for it; for one that waits at a time.
+
+    `queue.SimpleQueue` would do, but in CPython 3.11 its `get` with a short timeout may wait for
+    ever, when the thread gets the processor only after that time.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def ring(self) -> None:
+        """Wake who waits, or who will do so next; never waits."""
+        with contextlib.suppress(RuntimeError):  # it has been rung already
+            self._lock.release()
+
+    def wait(self, timeout: float) -> None:
+        """Wait until it is rung, unless it has been, or so many seconds have passed."""
+        self._lock.acquire(timeout=_at_most(timeout))
+
+
 class WaitPoint:
     """Where threads wait until something holds of what a lock guards.
 

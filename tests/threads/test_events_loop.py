@@ -222,3 +222,8 @@ def test_the_callback_is_called_outside_all_locks(
     queue.embed_event_loop(wait_for_another_thread)
     queue.call_later(int)
     assert passed == [True]
+
+
+def test_waiting_for_events_ends_however_short_the_time_is(queue):
+    for _ in range(20_000):
+        queue.process_events(1e-6)

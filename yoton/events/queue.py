@@ -11,12 +11,12 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
 from yoton.clock import Deadline
 from yoton.events.callbacks import callable_name
 from yoton.events.scheduler import scheduler
+from yoton.waiting import Bell
 
 logger = logging.getLogger(__name__)
 
@@ -83,9 +83,9 @@ class EventQueue:
         # signal handler or a finalizer may post an event while its own thread is in here.
         self._lock = threading.RLock()
         self._events: deque[Event] = deque()
-        # One for each thread that waits for an event. A put too many does no harm, so an
+        # One for each thread that waits for an event. Ringing once too often does no harm, so an
         # interrupt between waking and posting does none either.
-        self._waiters: list[SimpleQueue[None]] = []
+        self._waiters: list[Bell] = []
         self._embedding_callback: Callable[[], object] | None = None
         # Whether the callback was called and no process_events has looked since.
         self._is_announced = False
@@ -253,22 +253,21 @@ class EventQueue:
 
     def _wait_for_change(self, deadline: Deadline, is_stopped: Callable[[], bool]) -> None:
         remaining = deadline.remaining()
-        waiter: SimpleQueue[None] = SimpleQueue()
+        waiter = Bell()
         try:
             with self._lock:
                 self._waiters.append(waiter)
             # Looking after the waiter is in place: what changes from now on wakes it.
             if not self._events and not is_stopped():
                 timeout = _LONGEST_WAIT if remaining is None else min(remaining, _LONGEST_WAIT)
-                with contextlib.suppress(Empty):
-                    waiter.get(timeout=timeout)
+                waiter.wait(timeout)
         finally:
             with self._lock, contextlib.suppress(ValueError):
                 self._waiters.remove(waiter)
 
     def _wake_waiters(self) -> None:
         for waiter in self._waiters:
-            waiter.put(None)
+            waiter.ring()
         self._waiters.clear()
 
     def _announce(self) -> None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import bisect
-import contextlib
 import itertools
 import logging
 import math
 import os
 import threading
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
 from yoton.clock import Clock, monotonic
 from yoton.events.callbacks import callable_name
+from yoton.waiting import Bell
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +105,7 @@ class Scheduler:
         # The time at which the thread wakes by itself; -inf while there is no need to wake it.
         self._parked_until = -math.inf
         # What the thread waits at. One wake-up too many only makes it look once more.
-        self._wakeups: SimpleQueue[None] = SimpleQueue()
+        self._bell = Bell()
 
     def now(self) -> float:
         """Get the time that `call_at` goes by, in seconds."""
@@ -155,7 +154,7 @@ class Scheduler:
                 self._wake()
 
     def _wake(self) -> None:
-        self._wakeups.put(None)
+        self._bell.ring()
         self._parked_until = -math.inf
 
     def _run(self) -> None:
@@ -193,8 +192,7 @@ class Scheduler:
                     self._is_running = func is not None
                     return func
                 self._parked_until = min(self._parked_until, wake_at)
-            with contextlib.suppress(Empty):
-                self._wakeups.get(timeout=min(wake_at - now, threading.TIMEOUT_MAX))
+            self._bell.wait(wake_at - now)
 
 
 #: The scheduler of this process; empty in a forked child.
