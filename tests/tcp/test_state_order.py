@@ -10,6 +10,7 @@ from support import PATIENCE, connect, wait_until
 
 from yoton.channels import StateChannel
 from yoton.context import Context
+from yoton.exceptions import ChannelClosed, PackageTooLarge
 from yoton.package import Bundle, Package, slot_number
 
 
@@ -67,6 +68,22 @@ def test_an_interrupt_at_any_moment_loses_no_state(make_context):
         if not was_interrupted:
             break
     assert moment > 10
+
+
+def test_a_state_of_which_an_error_tells_has_not_changed(make_context):
+    small, other = Context(max_data_size=100), make_context()
+    with small:
+        connect(small, other)
+        state, peer = StateChannel(other, "slot"), StateChannel(small, "slot")
+        state.send("old")
+        with pytest.raises(PackageTooLarge):
+            state.send("x" * 101)
+        assert state.recv() == "old"
+        wait_until(lambda: peer.recv() == "old")
+        state.close()
+        with pytest.raises(ChannelClosed):
+            state.send("new")
+        assert state.recv() == "old"
 
 
 def test_a_state_that_another_thread_sets_meanwhile_is_the_last_to_leave(make_context, monkeypatch):

@@ -122,11 +122,16 @@ class StateChannel(BaseChannel):
         if not data or (not self._is_closed and _are_equal(message, self._state)):
             return
         state = self._message_type.message_from_bytes(data)
+        # Before anything has changed.
+        self._context.check_size(len(data))
         with self._state_lock:
+            if self._is_closed:
+                raise self._closed_error()
             version = self._version = self._version.next(self._context.id, time.time())
             self._data, self._state = data, state
             dest_seq = self._dest_seq()
-        self._send_data(data, dest_seq=dest_seq, is_msgpack=is_msgpack)
+        envelope = self._msgpack_envelope if is_msgpack else self._envelope
+        self._context.send_package(envelope, data, dest_seq)
         if self._version is not version:
             # What goes wrong with a state that another thread has set is told there.
             with contextlib.suppress(YotonError):
