@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 
 import pytest
 from support import PATIENCE, connect, wait_until
 
-from yoton.channels import PubChannel, SubChannel
+from yoton.channels import PubChannel, SubChannel, subscribing
 from yoton.channels.sync import FULL, OK, WAIT
 from yoton.context import Context
 from yoton.events import process_events
 from yoton.exceptions import ArgumentError, HighWaterMarkReached
+from yoton.marks import MESSAGE_OVERHEAD
 from yoton.message_types import BINARY
-from yoton.package import Package, slot_number
+from yoton.package import Bundle, Package, slot_number
 
 #: More than leaves in the milliseconds that it takes to hear that one has to wait.
 MANY = 100_000
@@ -153,6 +156,25 @@ def test_messages_wait_for_a_subscriber_as_long_as_it_says(pair):
     pub.send("late")
     assert 0.25 < time.monotonic() - begin < PATIENCE
     wait_until(lambda: sub.pending == 3)
+
+
+def test_tiny_messages_that_do_not_wait_are_bounded_in_number(make_context, monkeypatch):
+    monkeypatch.setattr(subscribing, "DEFAULT_MAX_COUNT", 50)
+    sub = SubChannel(make_context(), "x")
+    sub.set_high_water_mark(10, policy="block", timeout=0)
+    sub.deliver(Bundle(b"x" * 100, [1] * 100, 8, 1, 100), itertools.count())
+    assert (sub.pending, sub.dropped) == (60, 40)
+    assert sub.stats()["dropped"]["queue_full"] == 40
+
+
+def test_a_small_message_takes_about_as_much_memory_as_is_said(make_context):
+    sub = SubChannel(make_context(), "x", BINARY)
+    count = 2**12
+    tracemalloc.start()
+    sub.deliver(Bundle(bytes(2 * count), [2] * count, 8, 1, count), itertools.count(10**6))
+    size = tracemalloc.get_traced_memory()[0] / count
+    tracemalloc.stop()
+    assert size < 1.3 * MESSAGE_OVERHEAD
 
 
 @pytest.mark.parametrize("way", ["context", "channel", "policy", "sync mode"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 import threading
 import weakref
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from yoton.channels.sync import (
 from yoton.clock import FOREVER, Deadline, monotonic
 from yoton.events.repeating import RepeatedCall
 from yoton.exceptions import ArgumentError, HighWaterMarkReached
-from yoton.marks import DEFAULT_MAX_SIZE, HighWaterMark, Policy, checked_mark
+from yoton.marks import DEFAULT_MAX_COUNT, DEFAULT_MAX_SIZE, HighWaterMark, Policy, checked_mark
 from yoton.package import Package
 from yoton.queues import Overflow
 from yoton.waiting import WaitPoint
@@ -199,7 +198,8 @@ class SubChannel(BaseChannel):
             received, or this context is gone. What was sent before that still comes.
         timeout : float, optional
             Only for "block": seconds for which each message waits at most before it is sent all
-            the same. Default: no limit. Publishers of Pyzo's yoton wait a second.
+            the same. Default: no limit. Publishers of Pyzo's yoton wait a second. Of what does not
+            wait, 256 MiB or two million messages find room above the mark.
 
         Raises
         ------
@@ -225,9 +225,10 @@ class SubChannel(BaseChannel):
 
     def _block(self, mark: HighWaterMark) -> None:
         # What is on its way comes beyond the mark, however many messages it is. Those who do not
-        # wait must not fill the memory all the same.
+        # wait must not fill the memory all the same, be it with tiny messages.
         max_size = mark.size + DEFAULT_MAX_SIZE
-        self._inbox.set_bounds(math.inf, self._context.queue_overflow, max_size)
+        limit = mark.messages + DEFAULT_MAX_COUNT
+        self._inbox.set_bounds(limit, self._context.queue_overflow, max_size)
         self._raises = False
         word = ReceiverWord(mark.messages - 1, (mark.messages + 1) // 2, mark.size)
         self._set_word(word, wait_word(mark.timeout))
