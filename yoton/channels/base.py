@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any
 
 from yoton.channels.coalescing import CoalescedSignal
@@ -70,7 +71,7 @@ class BaseChannel:
         type_name = message_type.message_type_name()
         self._slot_outgoing = f"{slot_base}.{type_name}.{self._pattern_out}"
         self._slot_incoming = f"{slot_base}.{type_name}.{self._pattern_in}"
-        # What came, in the form in which the channel keeps it.
+        # What came, in the form in which the channel keeps it, and the number of each.
         self._inbox: BoundedQueue[Any] = self._new_inbox()
         self._is_closed = False
         self._has_logged_drops = False
@@ -105,7 +106,11 @@ class BaseChannel:
     def _new_inbox(self) -> BoundedQueue[Any]:
         context = self._context
         return BoundedQueue(
-            context.queue_limit, context.queue_overflow, DEFAULT_MAX_SIZE, self._size_in_inbox
+            context.queue_limit,
+            context.queue_overflow,
+            DEFAULT_MAX_SIZE,
+            self._size_in_inbox,
+            itemgetter(1),
         )
 
     def _size_in_inbox(self, item: Any) -> int:
