@@ -519,6 +519,19 @@ def test_a_publisher_blocks_until_there_is_room_or_its_timeout_is_over(stuck):
     assert not sender.is_alive()
 
 
+def test_a_finalizer_that_cannot_wait_sends_unless_there_is_a_timeout_that_has_passed(stuck):
+    publisher, _, _ = stuck
+    pub, outbox = PubChannel(publisher, "x"), publisher.outboxes()[0]
+    pub.set_high_water_mark(1, policy="block")
+    pub.send("0")
+    with outbox._lock:  # as in the middle of one of its steps
+        pub.send("1")
+        assert outbox.waiting(pub._slot_number_out, publisher.id)[-1].data == b"1"
+        pub.set_high_water_mark(1, policy="block", timeout=0.0)
+        with pytest.raises(HighWaterMarkReached):
+            pub.send("never")
+
+
 def test_a_publisher_that_is_closed_while_it_blocks_does_not_wait_on(stuck):
     publisher, _, _ = stuck
     pub = PubChannel(publisher, "x")
