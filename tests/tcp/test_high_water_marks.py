@@ -10,12 +10,14 @@ import time
 import tracemalloc
 
 import pytest
+from manual_scheduler import ManualScheduler
 from support import PATIENCE, connect, wait_until
 
-from yoton.channels import PubChannel, SubChannel, subscribing
+from yoton.channels import PubChannel, SubChannel, coalescing, subscribing
+from yoton.channels.coalescing import RETRY_INTERVAL
 from yoton.channels.sync import FULL, OK, WAIT
 from yoton.context import Context
-from yoton.events import process_events
+from yoton.events import app, process_events
 from yoton.exceptions import ArgumentError, HighWaterMarkReached
 from yoton.marks import MESSAGE_OVERHEAD
 from yoton.message_types import BINARY
@@ -114,6 +116,61 @@ def test_one_emission_tells_of_many_drops(pair, caplog):
     assert [record.message for record in caplog.records if "dropped" in record.message] == [
         f"{sub!r}: does not keep up, messages are dropped"
     ]
+
+
+def test_drops_are_told_though_the_event_queue_was_full(pair, monkeypatch):
+    scheduler = ManualScheduler()
+    monkeypatch.setattr(coalescing, "scheduler", scheduler)
+    pub, sub = PubChannel(pair[0], "x"), SubChannel(pair[1], "x")
+    sub.set_high_water_mark(1)
+    told = []
+    sub.dropped_messages.bind(lambda _, count: told.append(count))
+    monkeypatch.setattr(app, "post", lambda event: False)
+    for count in (1, 2):
+        send(pub, 2)
+        wait_until(lambda count=count: sub.stats()["in"]["messages"] == 2 * count)
+        # It may act on them only later.
+        sub.packages_delivered()
+        scheduler.advance(RETRY_INTERVAL)
+    assert scheduler._agenda.next_due() == scheduler.now() + RETRY_INTERVAL
+    monkeypatch.delattr(app, "post")
+    scheduler.advance(RETRY_INTERVAL)
+    process_events()
+    assert told == [3]
+    assert scheduler._agenda.next_due() is None
+
+
+def test_nothing_is_told_later_by_an_interpreter_that_ends(make_context, monkeypatch):
+    scheduler = ManualScheduler()
+    monkeypatch.setattr(coalescing, "scheduler", scheduler)
+    sub = SubChannel(make_context(), "x")
+    told = []
+    sub.received.bind(told.append)
+    monkeypatch.setattr(app, "post", lambda event: False)
+
+    def start_no_thread(call):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(scheduler, "_start_thread", start_no_thread)
+    sub.packages_delivered()
+    monkeypatch.undo()
+    sub.packages_delivered()
+    process_events()
+    assert told == [sub]
+
+
+def test_a_closed_subscriber_still_tells_what_was_dropped_at_its_mark(pair):
+    pub, sub = PubChannel(pair[0], "x"), SubChannel(pair[1], "x")
+    sub.set_high_water_mark(2, policy="error")
+    send(pub, 5)
+    wait_until(lambda: sub.dropped == 3)
+    sub.close()
+    # What comes after that is no matter of the mark.
+    sub.deliver(Package(b"late", 8, 1, 1), itertools.count())
+    with pytest.raises(HighWaterMarkReached) as info:
+        sub.recv()
+    assert info.value.dropped == 3
+    assert [sub.recv(), sub.recv(), sub.recv()] == ["0", "1", ""]
 
 
 def test_a_subscriber_that_blocks_loses_nothing_and_needs_no_event_loop(ends):

@@ -53,7 +53,7 @@ class SubChannel(BaseChannel):
         # What it says before "full", with the policy "block".
         self._wait_word: bytes | None = None
         self._raises = False
-        # As `dropped` was when an exception told of it.
+        # As many as were dropped at the mark when an exception told of it.
         self._dropped_raised = 0
         # Whether there is something to do before a message is received.
         self._has_to_attend = False
@@ -219,7 +219,7 @@ class SubChannel(BaseChannel):
             is_mark=True,
         )
         with self._sync_lock:
-            self._dropped_raised = self._inbox.dropped
+            self._dropped_raised = self._inbox.dropped_at_mark
             self._raises = mark.policy is Policy.ERROR
         self._set_word(None if self._wait_word is not None else self._word)
 
@@ -331,9 +331,9 @@ class SubChannel(BaseChannel):
         if not self._raises:
             return
         with self._sync_lock:
-            dropped = self._inbox.dropped
+            dropped = self._inbox.dropped_at_mark
             count, self._dropped_raised = dropped - self._dropped_raised, dropped
-        if count and not self._is_closed:
+        if count:
             raise HighWaterMarkReached(
                 f"{count} messages came to {self!r} beyond its high-water mark", count
             )
