@@ -79,9 +79,11 @@ class BaseChannel:
         self._dropped_before = 0
         self._received = CoalescedSignal(self._emit_received)
         self._dropped_messages = CoalescedSignal(self._emit_dropped)
-        self._gap = Signal()
-        self._peers_changed = Signal()
+        self._gap = CoalescedSignal(self._emit_gap)
+        self._peers_changed = CoalescedSignal(self._emit_peers_changed)
         self._messages_lost = 0
+        # As many as that were at the last emission.
+        self._lost_before = 0
         # A subclass of the user's may have a method of that name, for its requesters.
         self._books = Books(Flow(), Flow(), functools.partial(BaseChannel.stats, self))
         self._prepare()
@@ -171,7 +173,8 @@ class BaseChannel:
         """Signal that messages will not arrive; handlers get the channel and their number.
 
         A line on the way was lost for so long that the sender could not keep all of them, or
-        this process follows one that they were sent to.
+        this process follows one that they were sent to. The number is that of all since the last
+        emission.
         """
         return self._gap
 
@@ -386,7 +389,10 @@ class BaseChannel:
 
     def peers_have_changed(self, gone: set[int]) -> None:
         """Tell the user that others came or went."""
-        self._peers_changed.emit(self)
+        self._peers_changed.announce()
+
+    def _emit_peers_changed(self) -> None:
+        self._peers_changed.emit_now(self)
 
     def connection_made(self) -> None:
         """Nothing to do for most channels."""
@@ -397,4 +403,10 @@ class BaseChannel:
     def messages_lost(self, count: int) -> None:
         """Tell the user."""
         self._messages_lost += count
-        self._gap.emit(self, count)
+        self._gap.announce()
+
+    def _emit_gap(self) -> None:
+        lost = self._messages_lost
+        count, self._lost_before = lost - self._lost_before, lost
+        if count:
+            self._gap.emit_now(self, count)
