@@ -228,8 +228,9 @@ class BaseChannel:
 
             Of a channel for requests also ``"requests"``. They have been made or given to the
             channel, and ``"wait"``, are ``"running"``, are ``"done"``, have ``"failed"``. Those of
-            a `ReqChannel` can be ``"cancelled"``; those of a `RepChannel` can be ``"refused"``, as
-            too many waited or it was closed.
+            a `ReqChannel` can be ``"cancelled"``; ``"refused"`` were calls that made none, as too
+            many waited. Those of a `RepChannel` can be ``"refused"``, as too many waited or it was
+            closed.
         """
         self._context.flush_burst()
         return {
