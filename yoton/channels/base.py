@@ -194,7 +194,8 @@ class BaseChannel:
 
         They have a channel that receives on the slot that this one sends on, or sends on the
         one that this one receives on, and there is a way to them. Those of Pyzo's yoton, and
-        those that can be reached only by way of one, are not known.
+        those that can be reached only by way of one, are not known. A context announces its
+        first 500 channels at most, see `yoton.entry.MAX_CHANNELS`.
         """
         return self._context.announcing.peers(self._endpoint)
 

@@ -196,8 +196,9 @@ class ReqChannel(NegotiatingChannel):
         """Wait until so many contexts with a `RepChannel` at this slot can be reached.
 
         What is requested after that reaches them. Contexts of Pyzo's yoton, and those that can be
-        reached only by way of one, are not known and do not count. Like any wait, it does not
-        wait in a signal handler or a finalizer that runs while its thread is reading.
+        reached only by way of one, are not known and do not count, nor do channels beyond the 500
+        that a context announces at most. Like any wait, it does not wait in a signal handler or a
+        finalizer that runs while its thread is reading.
 
         Parameters
         ----------
