@@ -504,7 +504,7 @@ class Context:
         """
         size = len(data)
         if not 0 < size <= self.neighbours.max_data_size:
-            self._check_size(size)
+            self.check_size(size)
             return
         numbering = self._numbering
         numbering.add(envelope, dest_seq, data)
@@ -548,7 +548,8 @@ class Context:
         """Get what waits to be sent, by each connection."""
         return [connection.outbox for connection in self.neighbours.connections]
 
-    def _check_size(self, size: int) -> None:
+    def check_size(self, size: int) -> None:
+        """Raise a PackageTooLarge for a message of a size that is not accepted."""
         limit = self.neighbours.max_data_size
         if size > limit:
             raise PackageTooLarge(

@@ -12,6 +12,13 @@ from yoton.exceptions import ArgumentError
 #: keep up fit into the memory of any machine.
 DEFAULT_MAX_SIZE = 2**28
 
+#: Bytes that a small message takes in an inbox besides its own: for the object that has them, its
+#: number, and the pair of both. 130 were measured for two. A mark in bytes does not count them.
+MESSAGE_OVERHEAD = 2**7
+
+#: Messages that take as much by that.
+DEFAULT_MAX_COUNT = DEFAULT_MAX_SIZE // MESSAGE_OVERHEAD
+
 
 class Policy(enum.Enum):
     """What happens at a high-water mark."""

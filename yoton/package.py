@@ -20,6 +20,10 @@ FIRST_CHANNEL_SLOT = 8
 #: A dest id of 0 means every context.
 EVERYONE = 0
 
+#: The dest seqs of states, which are versions, are below this one; from here on they are of texts
+#: about requests.
+VERSIONS_END = 2**63
+
 #: Source id and source seq of a package.
 Place: TypeAlias = "tuple[int, int]"
 #: ... before any package.
@@ -163,6 +167,11 @@ class Package:
         self.is_msgpack = is_msgpack
         self.count = 1
 
+    @property
+    def is_state(self) -> bool:
+        """Whether it brings a state: of several that one channel has sent, the last one counts."""
+        return self.dest_id == EVERYONE and 0 < self.dest_seq < VERSIONS_END
+
     def messages(self) -> Sequence[bytes]:
         """Get the data of each message."""
         return (self.data,)
@@ -246,6 +255,12 @@ class Bundle(Package):
         self.dest_seqs = dest_seqs
         self.frame: bytes | None = None
         self.count = len(sizes)
+
+    @property
+    def is_state(self) -> bool:
+        """Whether it brings states: the last one counts."""
+        last = self.dest_seqs[-1] if self.dest_seqs else 0
+        return self.dest_id == EVERYONE and 0 < last < VERSIONS_END
 
     def messages(self) -> Sequence[bytes]:
         """Get the data of each message."""

@@ -91,18 +91,29 @@ class Departures:
         Messages that were dropped because the queue was full.
     at_mark : int
         Messages that were dropped at the high-water mark of the channel that had sent them.
+    superseded : int
+        States that were not sent, as a newer one of the same channel was.
     closed : int
         Messages that came when nothing was sent any more, or were left when it ended.
     peak_messages, peak_bytes : int
         The most that has waited at a time.
     """
 
-    __slots__ = ("at_mark", "closed", "peak_bytes", "peak_messages", "queue_full", "sent")
+    __slots__ = (
+        "at_mark",
+        "closed",
+        "peak_bytes",
+        "peak_messages",
+        "queue_full",
+        "sent",
+        "superseded",
+    )
 
     def __init__(self) -> None:
         self.sent = PackageFlow()
         self.queue_full = 0
         self.at_mark = 0
+        self.superseded = 0
         self.closed = 0
         self.peak_messages = 0
         self.peak_bytes = 0
@@ -110,7 +121,7 @@ class Departures:
     @property
     def dropped(self) -> int:
         """The number of messages that were dropped."""
-        return self.queue_full + self.at_mark + self.closed
+        return self.queue_full + self.at_mark + self.superseded + self.closed
 
     def discard(self, packages: Iterable[Package]) -> int:
         """Note that packages that were taken will not be sent; returns their messages."""

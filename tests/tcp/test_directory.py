@@ -337,6 +337,22 @@ def test_changes_are_told_in_the_event_loop(chain: list[Context]) -> None:
     assert len(seen) == 2
 
 
+def test_many_changes_make_one_emission(pair: tuple[Context, Context]) -> None:
+    sub = SubChannel(pair[0], "news")
+    told: list[object] = []
+    sub.peers_changed.bind(lambda channel: told.append(channel))
+    sub.gap.bind(lambda _, lost: told.append(lost))
+    for lost in (1, 2, 3):
+        sub.peers_have_changed(set())
+        sub.messages_lost(lost)
+    process_events()
+    assert told == [sub, 6]
+    sub.messages_lost(4)
+    process_events()
+    assert told == [sub, 6, 4]
+    assert sub.stats()["gaps"] == 10
+
+
 def test_the_end_of_a_relay_takes_those_behind_it_out_of_reach(chain: list[Context]) -> None:
     pub = PubChannel(chain[0], "news")
     SubChannel(chain[2], "news")

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 
 import pytest
+from manual_scheduler import ManualScheduler
 from support import PATIENCE, connect, wait_until
 
-from yoton.channels import PubChannel, SubChannel
+from yoton.channels import PubChannel, SubChannel, coalescing, subscribing
+from yoton.channels.coalescing import RETRY_INTERVAL
 from yoton.channels.sync import FULL, OK, WAIT
 from yoton.context import Context
-from yoton.events import process_events
+from yoton.events import app, process_events
 from yoton.exceptions import ArgumentError, HighWaterMarkReached
+from yoton.marks import MESSAGE_OVERHEAD
 from yoton.message_types import BINARY
-from yoton.package import Package, slot_number
+from yoton.package import Bundle, Package, slot_number
 
 #: More than leaves in the milliseconds that it takes to hear that one has to wait.
 MANY = 100_000
@@ -113,6 +118,61 @@ def test_one_emission_tells_of_many_drops(pair, caplog):
     ]
 
 
+def test_drops_are_told_though_the_event_queue_was_full(pair, monkeypatch):
+    scheduler = ManualScheduler()
+    monkeypatch.setattr(coalescing, "scheduler", scheduler)
+    pub, sub = PubChannel(pair[0], "x"), SubChannel(pair[1], "x")
+    sub.set_high_water_mark(1)
+    told = []
+    sub.dropped_messages.bind(lambda _, count: told.append(count))
+    monkeypatch.setattr(app, "post", lambda event: False)
+    for count in (1, 2):
+        send(pub, 2)
+        wait_until(lambda count=count: sub.stats()["in"]["messages"] == 2 * count)
+        # It may act on them only later.
+        sub.packages_delivered()
+        scheduler.advance(RETRY_INTERVAL)
+    assert scheduler._agenda.next_due() == scheduler.now() + RETRY_INTERVAL
+    monkeypatch.delattr(app, "post")
+    scheduler.advance(RETRY_INTERVAL)
+    process_events()
+    assert told == [3]
+    assert scheduler._agenda.next_due() is None
+
+
+def test_nothing_is_told_later_by_an_interpreter_that_ends(make_context, monkeypatch):
+    scheduler = ManualScheduler()
+    monkeypatch.setattr(coalescing, "scheduler", scheduler)
+    sub = SubChannel(make_context(), "x")
+    told = []
+    sub.received.bind(told.append)
+    monkeypatch.setattr(app, "post", lambda event: False)
+
+    def start_no_thread(call):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(scheduler, "_start_thread", start_no_thread)
+    sub.packages_delivered()
+    monkeypatch.undo()
+    sub.packages_delivered()
+    process_events()
+    assert told == [sub]
+
+
+def test_a_closed_subscriber_still_tells_what_was_dropped_at_its_mark(pair):
+    pub, sub = PubChannel(pair[0], "x"), SubChannel(pair[1], "x")
+    sub.set_high_water_mark(2, policy="error")
+    send(pub, 5)
+    wait_until(lambda: sub.dropped == 3)
+    sub.close()
+    # What comes after that is no matter of the mark.
+    sub.deliver(Package(b"late", 8, 1, 1), itertools.count())
+    with pytest.raises(HighWaterMarkReached) as info:
+        sub.recv()
+    assert info.value.dropped == 3
+    assert [sub.recv(), sub.recv(), sub.recv()] == ["0", "1", ""]
+
+
 def test_a_subscriber_that_blocks_loses_nothing_and_needs_no_event_loop(ends):
     pub, sub = PubChannel(ends[0], "x"), SubChannel(ends[1], "x")
     sub.set_high_water_mark(20, policy="block")
@@ -153,6 +213,25 @@ def test_messages_wait_for_a_subscriber_as_long_as_it_says(pair):
     pub.send("late")
     assert 0.25 < time.monotonic() - begin < PATIENCE
     wait_until(lambda: sub.pending == 3)
+
+
+def test_tiny_messages_that_do_not_wait_are_bounded_in_number(make_context, monkeypatch):
+    monkeypatch.setattr(subscribing, "DEFAULT_MAX_COUNT", 50)
+    sub = SubChannel(make_context(), "x")
+    sub.set_high_water_mark(10, policy="block", timeout=0)
+    sub.deliver(Bundle(b"x" * 100, [1] * 100, 8, 1, 100), itertools.count())
+    assert (sub.pending, sub.dropped) == (60, 40)
+    assert sub.stats()["dropped"]["queue_full"] == 40
+
+
+def test_a_small_message_takes_about_as_much_memory_as_is_said(make_context):
+    sub = SubChannel(make_context(), "x", BINARY)
+    count = 2**12
+    tracemalloc.start()
+    sub.deliver(Bundle(bytes(2 * count), [2] * count, 8, 1, count), itertools.count(10**6))
+    size = tracemalloc.get_traced_memory()[0] / count
+    tracemalloc.stop()
+    assert size < 1.3 * MESSAGE_OVERHEAD
 
 
 @pytest.mark.parametrize("way", ["context", "channel", "policy", "sync mode"])
@@ -495,6 +574,19 @@ def test_a_publisher_blocks_until_there_is_room_or_its_timeout_is_over(stuck):
     assert [sub.recv(PATIENCE) for _ in range(4)] == texts(range(4))
     sender.join(PATIENCE)
     assert not sender.is_alive()
+
+
+def test_a_finalizer_that_cannot_wait_sends_unless_there_is_a_timeout_that_has_passed(stuck):
+    publisher, _, _ = stuck
+    pub, outbox = PubChannel(publisher, "x"), publisher.outboxes()[0]
+    pub.set_high_water_mark(1, policy="block")
+    pub.send("0")
+    with outbox._lock:  # as in the middle of one of its steps
+        pub.send("1")
+        assert outbox.waiting(pub._slot_number_out, publisher.id)[-1].data == b"1"
+        pub.set_high_water_mark(1, policy="block", timeout=0.0)
+        with pytest.raises(HighWaterMarkReached):
+            pub.send("never")
 
 
 def test_a_publisher_that_is_closed_while_it_blocks_does_not_wait_on(stuck):

@@ -41,6 +41,7 @@ from yoton.exceptions import (
     ConnectionClosed,
     DecodeError,
     EncodeError,
+    HighWaterMarkReached,
     PackageTooLarge,
     RequestError,
 )
@@ -875,6 +876,79 @@ def test_requests_beyond_the_limit_are_refused(pair):
     assert request_id == MAX_GIVEN + 1
     assert "too many requests" in OBJECT.message_from_bytes(data)[1]
     assert rep.pending == MAX_GIVEN
+
+
+def test_a_request_for_which_there_is_no_room_is_not_made(req, pair):
+    req.set_high_water_mark(2)
+    waiting = [req.add(number, 1) for number in range(2)]
+    with pytest.raises(HighWaterMarkReached, match="cannot request 'add': too many requests"):
+        req.add(2, 1)
+    assert req.stats()["requests"]["wait"] == 2
+    assert req.stats()["requests"]["refused"] == 1
+    Calculator(pair[1], "calc").set_mode("thread")
+    assert [future.result(PATIENCE) for future in waiting] == [1, 2]
+    assert req.add(2, 1).result(PATIENCE) == 3
+
+
+def test_requests_that_wait_are_limited_in_bytes(req):
+    req.set_high_water_mark(size=2**16)
+    req.echo(bytes(2**20))
+    with pytest.raises(HighWaterMarkReached):
+        req.echo(b"")
+
+
+@pytest.mark.parametrize("way", ["replier", "cancel", "timeout", "mark", "close"])
+def test_a_request_blocks_until_there_is_room(req, pair, way):
+    req.set_high_water_mark(1, policy="block")
+    first = req.add(1, 1)
+    results = []
+
+    def request():
+        try:
+            results.append(req.add(3, 4))
+        except ChannelClosed as error:
+            results.append(error)
+
+    thread = threading.Thread(target=request, daemon=True)
+    thread.start()
+    wait_until(lambda: req._room_made.parked)
+    assert results == []
+    if way == "replier":
+        Calculator(pair[1], "calc").set_mode("thread")
+    elif way == "cancel":
+        assert first.cancel()
+    elif way == "timeout":
+        first.set_auto_cancel_timeout(0.001)
+    elif way == "mark":
+        req.set_high_water_mark(2, policy="block")
+    else:
+        req.close()
+    thread.join(PATIENCE)
+    assert len(results) == 1
+    assert isinstance(results[0], ChannelClosed) is (way == "close")
+    if way == "replier":
+        assert results[0].result(PATIENCE) == 7
+
+
+def test_a_request_that_blocks_for_too_long_is_not_made(req):
+    req.set_high_water_mark(1, policy="block", timeout=0.05)
+    req.add(1, 1)
+    with pytest.raises(HighWaterMarkReached):
+        req.add(3, 4)
+
+
+def test_a_finalizer_that_cannot_wait_makes_its_request(req):
+    req.set_high_water_mark(1, policy="block")
+    req.add(1, 1)
+    with req._lock:  # as in the middle of one of its steps
+        req.add(2, 1)
+    assert req.stats()["requests"]["wait"] == 2
+
+
+@pytest.mark.parametrize("policy", ["drop_old", "drop_new", "latest"])
+def test_requests_are_not_dropped(req, policy):
+    with pytest.raises(ArgumentError, match="'error' or 'block'"):
+        req.set_high_water_mark(1, policy=policy)
 
 
 # Errors in methods

@@ -281,7 +281,7 @@ def test_how_requests_end_is_counted(pair: Pair) -> None:
         req.fail().result(PATIENCE)
     wait_until(lambda: stats_of(rep)["requests"]["running"] == 0)
     expected = {"wait": 0, "running": 0, "done": 5, "failed": 1}
-    assert req.stats()["requests"] == {**expected, "cancelled": 0}
+    assert req.stats()["requests"] == {**expected, "cancelled": 0, "refused": 0}
     assert stats_of(rep)["requests"] == {**expected, "refused": 0}
     assert stats_of(rep)["pending"]["peak_messages"] >= 1
     nobody = ReqChannel(one, "nobody")
@@ -289,7 +289,8 @@ def test_how_requests_end_is_counted(pair: Pair) -> None:
     lost = nobody.add(1, 2)
     nobody.close()
     assert lost.cancelled()
-    assert nobody.stats()["requests"] == {**dict.fromkeys(expected, 0), "cancelled": 2}
+    nothing = dict.fromkeys(expected, 0)
+    assert nobody.stats()["requests"] == {**nothing, "cancelled": 2, "refused": 0}
 
 
 def stats_of(rep: RepChannel) -> dict[str, Any]:

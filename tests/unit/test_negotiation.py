@@ -1104,6 +1104,67 @@ TestNetwork = Network.TestCase
 TestNetwork.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 
 
+# Limits
+
+
+def ask_for(requester: Requester, size: int, *, may_wait: bool = False) -> bool:
+    """Have a requester ask for a request of that size; tells whether it does."""
+    payload, request_id = Payload(bytes(size), is_msgpack=False), requester.new_id()
+    return requester.ask(request_id, "call", payload, None, 0.0, may_wait=may_wait) is not None
+
+
+def test_the_number_of_requests_that_wait_is_limited() -> None:
+    requester = Requester()
+    requester.limit_waiting(2, 1000)
+    first = asked(requester)
+    assert requester.has_room(1)
+    asked(requester)
+    assert not requester.has_room(1)
+    assert not ask_for(requester, 1)
+    assert requester.stats()["wait"] == 2
+    requester.cancel(first)
+    assert ask_for(requester, 1)
+    assert ask_for(requester, 1, may_wait=True)
+    assert requester.stats()["wait"] == 3
+
+
+def test_the_bytes_of_requests_that_wait_are_limited_but_for_a_single_one() -> None:
+    requester = Requester()
+    requester.limit_waiting(100, 50)
+    assert ask_for(requester, 1000)
+    assert not ask_for(requester, 1)
+    requester.end()
+    for _ in range(2):
+        assert ask_for(requester, 25)
+        assert ask_for(requester, 25)
+        assert not ask_for(requester, 1)
+        requester.end()
+
+
+def test_a_quick_replier_is_given_requests_whatever_the_limit_is() -> None:
+    requester = Requester()
+    requester.limit_waiting(1, 1)
+    requester.finished(given(requester), 0.0)
+    payload = Payload(bytes(1000), is_msgpack=False)
+    give = requester.ask(requester.new_id(), "call", payload, None, 0.0, may_give=True)
+    assert isinstance(give, Give)
+
+
+def test_the_bytes_of_requests_that_wait_at_a_replier_are_limited_but_for_a_single_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(negotiation, "MAX_GIVEN_SIZE", 50)
+    replier = Replier()
+    for turn in range(3):
+        assert replier.receive(ALICE, 1, bytes(30)) is None
+        assert replier.receive(ALICE, 2, bytes(20)) is None
+        assert replier.receive(ALICE, 3, bytes(1))
+        assert replier.take() and replier.take()
+        assert replier.stats()["refused"] == turn + 1
+    assert replier.receive(ALICE, 4, bytes(1000)) is None
+    assert replier.receive(ALICE, 5, bytes(1))
+
+
 # Counts
 
 
@@ -1117,7 +1178,8 @@ def test_a_requester_counts_where_requests_are_and_how_they_ended() -> None:
     requester.forget(forgotten)
     requester.cancel(asked(requester))
     asked(requester)
-    counts = {"wait": 1, "running": 1, "done": 1, "failed": 2, "cancelled": 1}
+    requester.refuse()
+    counts = {"wait": 1, "running": 1, "done": 1, "failed": 2, "cancelled": 1, "refused": 1}
     assert requester.stats() == counts
     assert requester.is_running(lost)
     requester.contexts_gone([REPLIER])
@@ -1126,7 +1188,7 @@ def test_a_requester_counts_where_requests_are_and_how_they_ended() -> None:
     assert requester.stats() == {**counts, "failed": 3}
     requester.end()
     ended = {"wait": 0, "running": 0, "done": 1, "failed": 4, "cancelled": 2}
-    assert requester.stats() == ended
+    assert requester.stats() == {**ended, "refused": 1}
 
 
 def test_a_replier_counts_where_requests_are_and_how_they_ended(

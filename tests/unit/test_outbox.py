@@ -19,7 +19,7 @@ from yoton.connection.outbox import CONGESTION_COUNT, CONGESTION_SIZE, MAX_NEWS,
 from yoton.connection.protocol import gap_package
 from yoton.gaps import GapPackage, Loss
 from yoton.marks import checked_mark
-from yoton.package import EVERYONE, SLOT_LINK, Bundle, Package
+from yoton.package import EVERYONE, SLOT_LINK, VERSIONS_END, Bundle, Package
 from yoton.queues import Overflow
 
 NOW = Deadline(0.0)
@@ -381,6 +381,74 @@ def test_what_was_dropped_is_told_whenever_an_interrupt_comes(overflow: Overflow
     assert moment > 1
 
 
+# States
+
+
+def state(version: int, slot: int = 8, size: int = 1) -> Package:
+    return Package(b"s" * size, slot, 9, version, dest_seq=version)
+
+
+def message(seq: int, size: int = 1) -> Package:
+    return Package(b"m" * size, 10, 9, seq)
+
+
+def states(*versions: int) -> Package:
+    return Bundle(b"s" * len(versions), [1] * len(versions), 8, 9, versions[-1], 0, versions)
+
+
+@pytest.mark.parametrize("overflow", Overflow)
+@pytest.mark.parametrize("last", [state(5), states(5), states(3, 4, 5)])
+def test_of_states_for_which_there_is_no_room_the_newest_stays(
+    overflow: Overflow, last: Package
+) -> None:
+    outbox = make_outbox(4, overflow)
+    other = state(1, slot=12)
+    for package in (other, states(1, 2), message(90)):
+        assert outbox.put(package)
+    assert outbox.put(last)
+    assert numbers(outbox.take_all()) == [1, 90, 5]
+    assert outbox.count == outbox.size == 0
+    assert outbox.dropped == outbox.departures.superseded == 1 + last.count
+
+
+def test_a_state_finds_room_beyond_the_limit() -> None:
+    outbox = Outbox(2, Overflow.DROP_NEW, 10)
+    for package in (message(1, 5), message(2, 5), state(3, size=50)):
+        assert outbox.put(package)
+    assert not outbox.put(state(1, slot=12))
+    assert outbox.put(state(4, size=60))
+    assert numbers(outbox.take_all()) == [1, 2, 4]
+    assert (outbox.departures.superseded, outbox.departures.queue_full) == (1, 1)
+
+
+def test_states_take_a_bounded_amount_of_memory() -> None:
+    outbox = make_outbox(4, Overflow.DROP_NEW)
+    for slot in range(8, 2 * MAX_NEWS):
+        outbox.put(state(1, slot))
+    assert outbox.count == 4 + MAX_NEWS
+
+
+@pytest.mark.parametrize("version", [0, VERSIONS_END])
+def test_what_has_no_version_is_no_state(version: int) -> None:
+    outbox = make_outbox(1, Overflow.DROP_NEW)
+    assert outbox.put(state(version))
+    assert not outbox.put(states(version, version))
+    assert not outbox.put(Package(b"request", 8, 9, 1, dest_id=7, dest_seq=1))
+    assert outbox.departures.superseded == 0
+
+
+def test_states_that_wait_can_be_superseded() -> None:
+    outbox = make_outbox()
+    for package in (state(1), state(1, slot=12), states(2, 3), message(90)):
+        outbox.put(package)
+    outbox.supersede(8, 10)
+    assert outbox.count == 5
+    outbox.supersede(12, 9)
+    outbox.supersede(8, 9)
+    assert numbers(outbox.take_all()) == [1, 3, 90]
+    assert outbox.departures.superseded == 2
+
+
 def test_a_closed_outbox_takes_nothing_and_still_gives_what_it_holds() -> None:
     outbox = make_outbox()
     outbox.put(single(1))
@@ -521,6 +589,25 @@ def test_an_interrupt_at_any_moment_leaves_an_outbox_usable(use: Use, overflow: 
         is_over = not is_interrupted(lambda outbox=outbox: use(outbox, deque()), moment)
         assert_usable(outbox)
     assert moment > 1
+
+
+@overflows
+def test_an_interrupt_at_any_moment_leaves_the_newest_state(overflow: Overflow) -> None:
+    moment = 0
+    is_over = False
+    while not is_over:
+        moment += 1
+        outbox = Outbox(2, overflow, MAX_SIZE)
+        outbox.put(state(1))
+        outbox.put(message(90))
+        is_over = not is_interrupted(lambda outbox=outbox: outbox.put(states(2, 3)), moment)
+        if not is_over:
+            # As who numbers or delivers packages does.
+            outbox.put(states(2, 3))
+        assert outbox._count == sum(package.count for package in outbox.packages)
+        assert outbox._size == sum(len(package.data) for package in outbox.packages)
+        assert numbers(outbox.take_all())[-1] == 3
+    assert moment > 10
 
 
 @pytest.mark.parametrize("max_size", [1, 100])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
+from operator import itemgetter
 
 import pytest
 from hypothesis import strategies as st
@@ -168,6 +169,45 @@ def test_what_was_taken_leaves_room() -> None:
         assert queue.put(second)
         assert (queue.take(), queue.take()) == (first, second)
     assert queue.dropped == 0
+    assert not queue.size_is_over(0)
+
+
+@pytest.mark.parametrize("overflow", Overflow)
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_a_queue_with_many_items_is_weighed_now_and_then_only(
+    overflow: Overflow, is_asked: bool
+) -> None:
+    limit, weighed, taken = 8000, 0, 0
+
+    def size_of(item: tuple[str, int]) -> int:
+        nonlocal weighed
+        weighed += 1
+        return 1
+
+    queue = BoundedQueue[tuple[str, int]](10**9, overflow, limit, size_of, itemgetter(1))
+    queue.put_all([("x", number) for number in range(limit)], limit)
+    for number in range(limit, 2 * limit):
+        taken += queue.take() is not None
+        # Each one is weighed when it comes.
+        queue.put(("x", number))
+        if is_asked:
+            queue.size_is_over(limit - 1)
+        assert limit * 7 // 8 - 1 <= len(queue) <= limit
+    assert taken + len(queue) + queue.dropped == 2 * limit
+    assert weighed < 12 * limit
+
+
+def test_what_is_large_and_was_taken_leaves_room_among_many_items() -> None:
+    queue = BoundedQueue[tuple[str, int]](
+        10**9, Overflow.DROP_NEW, 3000, lambda item: len(item[0]), itemgetter(1)
+    )
+    items = [("x" * 1000, 0), *(("x", number) for number in range(1, 2001))]
+    assert queue.put_all(items, 3000)
+    assert not queue.put(("x", 2001))
+    queue.take()
+    assert queue.put(("x" * 1000, 2002))
+    assert queue.dropped == 1
+    queue.take_all()
     assert not queue.size_is_over(0)
 
 

@@ -53,6 +53,7 @@ def test_what_a_peer_cannot_read_was_not_sent() -> None:
     assert totals["dropped"] == {
         "queue_full": 0,
         "high_water_mark": 0,
+        "superseded": 0,
         "closed": 0,
         "too_large": 1,
         "not_encodable": 1,

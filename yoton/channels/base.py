@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any
 
 from yoton.channels.coalescing import CoalescedSignal
@@ -70,7 +71,7 @@ class BaseChannel:
         type_name = message_type.message_type_name()
         self._slot_outgoing = f"{slot_base}.{type_name}.{self._pattern_out}"
         self._slot_incoming = f"{slot_base}.{type_name}.{self._pattern_in}"
-        # What came, in the form in which the channel keeps it.
+        # What came, in the form in which the channel keeps it, and the number of each.
         self._inbox: BoundedQueue[Any] = self._new_inbox()
         self._is_closed = False
         self._has_logged_drops = False
@@ -78,9 +79,11 @@ class BaseChannel:
         self._dropped_before = 0
         self._received = CoalescedSignal(self._emit_received)
         self._dropped_messages = CoalescedSignal(self._emit_dropped)
-        self._gap = Signal()
-        self._peers_changed = Signal()
+        self._gap = CoalescedSignal(self._emit_gap)
+        self._peers_changed = CoalescedSignal(self._emit_peers_changed)
         self._messages_lost = 0
+        # As many as that were at the last emission.
+        self._lost_before = 0
         # A subclass of the user's may have a method of that name, for its requesters.
         self._books = Books(Flow(), Flow(), functools.partial(BaseChannel.stats, self))
         self._prepare()
@@ -105,7 +108,11 @@ class BaseChannel:
     def _new_inbox(self) -> BoundedQueue[Any]:
         context = self._context
         return BoundedQueue(
-            context.queue_limit, context.queue_overflow, DEFAULT_MAX_SIZE, self._size_in_inbox
+            context.queue_limit,
+            context.queue_overflow,
+            DEFAULT_MAX_SIZE,
+            self._size_in_inbox,
+            itemgetter(1),
         )
 
     def _size_in_inbox(self, item: Any) -> int:
@@ -166,7 +173,8 @@ class BaseChannel:
         """Signal that messages will not arrive; handlers get the channel and their number.
 
         A line on the way was lost for so long that the sender could not keep all of them, or
-        this process follows one that they were sent to.
+        this process follows one that they were sent to. The number is that of all since the last
+        emission.
         """
         return self._gap
 
@@ -186,7 +194,8 @@ class BaseChannel:
 
         They have a channel that receives on the slot that this one sends on, or sends on the
         one that this one receives on, and there is a way to them. Those of Pyzo's yoton, and
-        those that can be reached only by way of one, are not known.
+        those that can be reached only by way of one, are not known. A context announces its
+        first 500 channels at most, see `yoton.entry.MAX_CHANNELS`.
         """
         return self._context.announcing.peers(self._endpoint)
 
@@ -220,8 +229,9 @@ class BaseChannel:
 
             Of a channel for requests also ``"requests"``. They have been made or given to the
             channel, and ``"wait"``, are ``"running"``, are ``"done"``, have ``"failed"``. Those of
-            a `ReqChannel` can be ``"cancelled"``; those of a `RepChannel` can be ``"refused"``, as
-            too many waited or it was closed.
+            a `ReqChannel` can be ``"cancelled"``; ``"refused"`` were calls that made none, as too
+            many waited. Those of a `RepChannel` can be ``"refused"``, as too many waited or it was
+            closed.
         """
         self._context.flush_burst()
         return {
@@ -381,7 +391,10 @@ class BaseChannel:
 
     def peers_have_changed(self, gone: set[int]) -> None:
         """Tell the user that others came or went."""
-        self._peers_changed.emit(self)
+        self._peers_changed.announce()
+
+    def _emit_peers_changed(self) -> None:
+        self._peers_changed.emit_now(self)
 
     def connection_made(self) -> None:
         """Nothing to do for most channels."""
@@ -392,4 +405,10 @@ class BaseChannel:
     def messages_lost(self, count: int) -> None:
         """Tell the user."""
         self._messages_lost += count
-        self._gap.emit(self, count)
+        self._gap.announce()
+
+    def _emit_gap(self) -> None:
+        lost = self._messages_lost
+        count, self._lost_before = lost - self._lost_before, lost
+        if count:
+            self._gap.emit_now(self, count)

@@ -27,6 +27,7 @@ from collections import OrderedDict, deque
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, TypeAlias
 
+from yoton.marks import DEFAULT_MAX_SIZE
 from yoton.package import EVERYONE
 from yoton.record import Record
 
@@ -72,6 +73,9 @@ MAX_ASKED = 10_000
 #: Requests that wait at a replier to be carried out. Requesters give one to who has none, so
 #: more than a few means that a peer does not keep to that; those beyond are refused.
 MAX_GIVEN = 1000
+
+#: Bytes that they have at most; a single one may have more. As much as an inbox holds.
+MAX_GIVEN_SIZE = DEFAULT_MAX_SIZE
 
 #: Seconds from a request, or from the reply before, to its reply that are quick.
 QUICK_REPLY = 0.002
@@ -219,6 +223,10 @@ class Requester:
     def __init__(self) -> None:
         self._ids = itertools.count(1)
         self._waiting: dict[int, _Waiting] = {}
+        # The bytes of those, or more: what is given or cancelled is not taken off.
+        self._waiting_size = 0
+        self._max_waiting: float = math.inf
+        self._max_waiting_size: float = math.inf
         self._running: dict[int, _Running] = {}
         # Repliers that have offered themselves, and those of them that get requests directly.
         self._repliers: set[int] = set()
@@ -230,16 +238,26 @@ class Requester:
         self._done = 0
         self._failed = 0
         self._cancelled = 0
+        self._refused = 0
 
     def stats(self) -> dict[str, int]:
-        """Get how many requests are where, and how many ended how."""
+        """Get how many requests are where, and how many ended how or were not made."""
         return {
             "wait": len(self._waiting),
             "running": len(self._running),
             "done": self._done,
             "failed": self._failed,
             "cancelled": self._cancelled,
+            "refused": self._refused,
         }
+
+    def limit_waiting(self, count: float, size: float) -> None:
+        """Have only so many requests wait, with so many bytes; a single one may have more."""
+        self._max_waiting, self._max_waiting_size = count, size
+
+    def refuse(self) -> None:
+        """Note that a request is not made, as too many wait."""
+        self._refused += 1
 
     def new_id(self) -> int:
         """Get the id for the next request."""
@@ -254,8 +272,11 @@ class Requester:
         now: float,
         *,
         may_give: bool = False,
-    ) -> Control | Give:
+        may_wait: bool = False,
+    ) -> Control | Give | None:
         """Take a request on, and get the question to send, or the request itself.
+
+        None if it would have to wait, and too many do already: then it was not taken on.
 
         Parameters
         ----------
@@ -271,6 +292,8 @@ class Requester:
             The present time in seconds.
         may_give : bool
             Whether a quick replier may be given it without being asked.
+        may_wait : bool
+            Whether it may wait in any case.
         """
         request = _Waiting(call, payload, timeout, now)
         replier_id = self._free_replier(now) if may_give else None
@@ -278,7 +301,19 @@ class Requester:
             self._quick[replier_id].running += 1
             self._run(request_id, request, replier_id, now)
             return Give(request_id, call, payload, replier_id)
+        size = self._waiting_size + len(payload.data)
+        is_far = len(self._waiting) < self._max_waiting and size <= self._max_waiting_size
+        if not (is_far or may_wait or self.has_room(len(payload.data))):
+            return None
         return self._wait(request_id, request)
+
+    def has_room(self, size: int) -> bool:
+        """Tell whether one more request may wait."""
+        if self._waiting_size + size > self._max_waiting_size:
+            waiting = list(self._waiting.values())
+            self._waiting_size = sum(len(each.payload.data) for each in waiting)
+        is_light = not self._waiting or self._waiting_size + size <= self._max_waiting_size
+        return is_light and len(self._waiting) < self._max_waiting
 
     def _run(self, request_id: int, request: _Waiting, replier_id: int, now: float) -> None:
         if not self._running:
@@ -289,6 +324,7 @@ class Requester:
         if not self._waiting:
             self._due = math.inf
         self._waiting[request_id] = request
+        self._waiting_size += len(request.payload.data)
         self._due = min(self._due, request.due)
         return _question(request_id)
 
@@ -569,6 +605,8 @@ class Replier:
         self._offered: _Key | None = None
         self._offer_ends_at = 0.0
         self._given: deque[Request] = deque()
+        # The bytes of those, or more: what is taken is not taken off.
+        self._given_size = 0
         self._at_work: set[_Key] = set()
         self._is_leaving = False
         # How those ended that are over.
@@ -617,9 +655,14 @@ class Replier:
             return None
         request = Request(source_id, dest_seq, data)
         self._settle((source_id, dest_seq))
-        if len(self._given) >= MAX_GIVEN:
+        size = len(data)
+        if self._given_size + size > MAX_GIVEN_SIZE:
+            self._given_size = sum(len(each.data) for each in self._given.copy())
+        is_heavy = bool(self._given) and self._given_size + size > MAX_GIVEN_SIZE
+        if is_heavy or len(self._given) >= MAX_GIVEN:
             self._refused += 1
             return request
+        self._given_size += size
         self._given.append(request)
         self.peak = max(self.peak, len(self._given))
         return None

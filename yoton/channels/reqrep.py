@@ -43,6 +43,7 @@ from yoton.channels.replier_status import (
 )
 from yoton.channels.runners import EventRunner, Runner, ThreadRunner
 from yoton.clock import FOREVER, Deadline
+from yoton.connection.busy import this_thread
 from yoton.context import Context
 from yoton.events import Signal
 from yoton.events.scheduler import scheduler
@@ -52,14 +53,20 @@ from yoton.exceptions import (
     ConnectionClosed,
     DecodeError,
     EncodeError,
+    HighWaterMarkReached,
     PackageTooLarge,
     YotonError,
 )
+from yoton.marks import HighWaterMark, Policy, checked_mark
 from yoton.message_types import OBJECT, msgpack_to_tagged
 from yoton.package import EVERYONE, Package
 from yoton.waiting import WaitPoint
 
 logger = logging.getLogger(__name__)
+
+#: Requests that wait at a requester for a replier at most, unless queues of its context hold more
+#: or the user says otherwise. Each has a future besides its message, together some 2 KB.
+MAX_WAITING = 10_000
 
 #: Characters of an unknown name that are repeated to who asked for it.
 _MAX_NAME_LENGTH = 100
@@ -83,7 +90,9 @@ class ReqChannel(NegotiatingChannel):
         print(future.result(2.0))
 
     The request goes to one replier, to one that is free if there is any; it waits for that,
-    also if there is no connection yet. Arguments and results are what `OBJECT` carries.
+    also if there is no connection yet. Arguments and results are what `OBJECT` carries. When
+    more wait than `set_high_water_mark` says, a call raises a HighWaterMarkReached, and no
+    request was made.
 
     Parameters
     ----------
@@ -126,6 +135,8 @@ class ReqChannel(NegotiatingChannel):
         self._reports: deque[Package] = deque(maxlen=MAX_REPLIERS)
         self._replier_changed = Signal()
         self._answered = WaitPoint(self._lock)
+        self._room_made = WaitPoint(self._lock)
+        self._limit_waiting(self._checked_mark(None, None, Policy.ERROR.value, None))
 
     def __getattr__(self, name: str) -> Callable[..., Future]:
         """Get the function that makes a request; names with a leading underscore are none."""
@@ -133,12 +144,61 @@ class ReqChannel(NegotiatingChannel):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return functools.partial(self._request, name)
 
+    def set_high_water_mark(
+        self,
+        messages: int | None = None,
+        size: int | None = None,
+        policy: str = "error",
+        timeout: float | None = None,
+    ) -> None:
+        """Set how many requests may wait for a replier, and what a call does beyond that.
+
+        Parameters
+        ----------
+        messages : int, optional
+            How many requests. Default: 10,000, or what the `queue_params` of the context say if
+            that is more.
+        size : int, optional
+            How many bytes; a single request may have more. Default: 256 MiB.
+        policy : str
+            ``"error"``: the call raises a HighWaterMarkReached, and no request was made.
+            ``"block"``: it waits until others have found a replier or are cancelled.
+        timeout : float, optional
+            Only for "block": seconds for which it waits at most before it raises that error.
+            Default: no limit.
+
+        Raises
+        ------
+        ArgumentError
+            One of them is something else. A ValueError.
+        """
+        self._limit_waiting(self._checked_mark(messages, size, policy, timeout))
+
+    def _checked_mark(
+        self, messages: int | None, size: int | None, policy: str, timeout: float | None
+    ) -> HighWaterMark:
+        most = max(MAX_WAITING, self._context.queue_limit)
+        mark = checked_mark(messages, size, policy, timeout, most)
+        if mark.policy not in (Policy.ERROR, Policy.BLOCK):
+            raise ArgumentError(
+                f"a request is not dropped by others, so its policy is 'error' or 'block',"
+                f" not {policy!r}"
+            )
+        return mark
+
+    def _limit_waiting(self, mark: HighWaterMark) -> None:
+        with self._lock:
+            self._room_made.wake_all()
+            self._mark = mark
+            self._requester.limit_waiting(mark.messages, mark.size)
+
     def wait_for_repliers(self, n: int = 1, timeout: float | None = None) -> bool:
         """Wait until so many contexts with a `RepChannel` at this slot can be reached.
 
         What is requested after that reaches them. Contexts of Pyzo's yoton, and those that can be
-        reached only by way of one, are not known and do not count. Like any wait, it does not
-        wait in a signal handler or a finalizer that runs while its thread is reading.
+        reached only by way of one, are not known and do not count, nor do channels beyond the 500
+        that a context announces at most. Like any wait, it does not wait in a signal handler or a
+        finalizer that runs while its thread is reading.
 
         Parameters
         ----------
@@ -212,6 +272,7 @@ class ReqChannel(NegotiatingChannel):
         """
         super().close()
         with self._lock:
+            self._room_made.wake_all()
             actions = self._requester.end()
             self._alarm.set(None)
         self._perform(actions)
@@ -221,14 +282,24 @@ class ReqChannel(NegotiatingChannel):
         request_id = self._requester.new_id()
         future = Future(self, request_id)
         try:
-            self._begin(name, request_id, future, payload)
+            if not self._begin(name, request_id, future, payload):
+                self._begin_at_mark(name, request_id, future, payload)
         except BaseException:
             # Nobody has the future; what was asked is cancelled in time, if there is a timeout.
             self._requester.forget(request_id)
             raise
         return future
 
-    def _begin(self, name: str, request_id: int, future: Future, payload: Payload) -> None:
+    def _begin(
+        self,
+        name: str,
+        request_id: int,
+        future: Future,
+        payload: Payload,
+        *,
+        may_wait: bool = False,
+    ) -> bool:
+        """Make a request; False if too many wait."""
         with self._lock:
             # Looked at here, as close() ends the requests that it finds under this lock.
             if self._is_closed:
@@ -240,12 +311,37 @@ class ReqChannel(NegotiatingChannel):
                 self._default_timeout,
                 scheduler.now(),
                 may_give=self._context.neighbours.are_extended,
+                may_wait=may_wait,
             )
+            if action is None:
+                return False
             self._alarm.set(self._requester.next_deadline())
         if isinstance(action, Give):
             self._give(action)
         else:
             self._perform_asking([action])
+        return True
+
+    def _begin_at_mark(self, name: str, request_id: int, future: Future, payload: Payload) -> None:
+        """Make a request as soon as there is room; raise an error if there is none in time."""
+        mark, size = self._mark, len(payload.data)
+        deadline = Deadline(mark.timeout if mark.policy is Policy.BLOCK else 0.0)
+
+        def may_try() -> bool:
+            return self._is_closed or self._requester.has_room(size)
+
+        is_made = False
+        while not is_made:
+            # A finalizer or a signal handler in the middle of reading would wait for just that. In
+            # the middle of a step of this channel it does not wait either.
+            has_room = not this_thread.is_busy and self._room_made.wait_for(may_try, deadline)
+            if not has_room and deadline.passed():
+                with self._lock:
+                    self._requester.refuse()
+                raise HighWaterMarkReached(
+                    f"cannot request {name!r}: too many requests of {self!r} wait for a replier"
+                )
+            is_made = self._begin(name, request_id, future, payload, may_wait=not has_room)
 
     def _encoded_request(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Payload:
         message = (name, args, kwargs)
@@ -263,6 +359,7 @@ class ReqChannel(NegotiatingChannel):
 
     def _withdraw(self, request_id: int) -> bool:
         with self._lock:
+            self._room_made.wake_all()
             settlement = self._requester.cancel(request_id)
             self._alarm.set(self._requester.next_deadline())
         if settlement is None:
@@ -329,6 +426,7 @@ class ReqChannel(NegotiatingChannel):
         if package.data.startswith(STATUS):
             self._note_answer(request_id, package)
             return []
+        self._room_made.wake_all()
         actions = self._requester.told(package.source_id, package.data, request_id, scheduler.now())
         for action in actions:
             # In the same step, so that a future is cancelled or running, never both.
@@ -368,6 +466,7 @@ class ReqChannel(NegotiatingChannel):
         is_heard = self._context.connection_count > 0
         may_check = is_heard and self._context.neighbours.are_extended
         with self._lock:
+            self._room_made.wake_all()
             actions = self._requester.handle_timer(scheduler.now(), is_heard, may_check=may_check)
             self._alarm.reset(self._requester.next_deadline())
         self._perform_asking(actions)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
+from collections import deque
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from yoton.channels.base import BaseChannel
-from yoton.exceptions import DecodeError
+from yoton.exceptions import DecodeError, YotonError
 from yoton.package import Package
 
 logger = logging.getLogger(__name__)
@@ -57,7 +60,9 @@ class StateChannel(BaseChannel):
     """A state that is the same in all contexts: each can set it, and each can get it.
 
     When two set it at the same time, one of the two becomes the state everywhere. A context
-    that comes later gets the state as well.
+    that comes later gets the state as well. Only the newest one is of interest: of several that
+    come at once, and of several that wait to leave for a peer that does not keep up, the others
+    are left out. Those that have not left are counted as ``"superseded"`` by the connection.
 
     Parameters
     ----------
@@ -80,7 +85,9 @@ class StateChannel(BaseChannel):
         # The state itself, to compare with. It is handed out to nobody who could change it.
         self._state: Any = self._message_type.message_from_bytes(b"")
         self._version = Version(0, 0)
-        self._last_recv_number = 0
+        # In place of the inbox: the newest state that came, with its version, and a number. It
+        # stays there when it was taken over, as Ctrl-C may come in the middle of that.
+        self._arrived: deque[tuple[tuple[Package, Version], int]] = deque(maxlen=1)
 
     @property
     def pending(self) -> int:
@@ -115,18 +122,38 @@ class StateChannel(BaseChannel):
         if not data or (not self._is_closed and _are_equal(message, self._state)):
             return
         state = self._message_type.message_from_bytes(data)
+        # Before anything has changed.
+        self._context.check_size(len(data))
         with self._state_lock:
-            self._version = self._version.next(self._context.id, time.time())
+            if self._is_closed:
+                raise self._closed_error()
+            version = self._version = self._version.next(self._context.id, time.time())
             self._data, self._state = data, state
             dest_seq = self._dest_seq()
-        self._send_data(data, dest_seq=dest_seq, is_msgpack=is_msgpack)
+        envelope = self._msgpack_envelope if is_msgpack else self._envelope
+        self._context.send_package(envelope, data, dest_seq)
+        if self._version is not version:
+            # What goes wrong with a state that another thread has set is told there.
+            with contextlib.suppress(YotonError):
+                self.send_last()
+        self._supersede_what_waits()
 
     def send_last(self) -> None:
         """Send the state once more, for those who do not have it yet."""
-        with self._state_lock:
-            state, data, dest_seq = self._state, self._data, self._dest_seq()
-        if data:
-            self._send(state, dest_seq=dest_seq, may_wait=False)
+        version = None
+        # Whoever has sent a state looks again: the last one that leaves has to be the newest.
+        while self._version is not version:
+            with self._state_lock:
+                state, data, version = self._state, self._data, self._version
+                dest_seq = self._dest_seq()
+            if data:
+                self._send(state, dest_seq=dest_seq, may_wait=False)
+
+    def _supersede_what_waits(self) -> None:
+        """Leave out what waits for peers that do not keep up, but for the newest state."""
+        for outbox in self._context.outboxes():
+            if outbox.is_congested:
+                outbox.supersede(self._slot_number_out, self._context.id)
 
     def _dest_seq(self) -> int:
         """Get what tells the version, to those who know of versions; the lock is held."""
@@ -138,33 +165,50 @@ class StateChannel(BaseChannel):
         """Bring the state to those who came."""
         self.send_last()
 
+    def deliver(self, package: Package, numbers: Iterator[int]) -> bool:
+        """Note the newest state; the routing lock is held."""
+        known, newest = self._version, None
+        for (_, version), _ in self._arrived.copy():
+            known = max(known, version)
+        for single in package.packages():
+            version = _version_of(single, known)
+            if version > known:
+                known, newest = version, (single, version)
+        if newest is not None:
+            self._arrived.extend(zip((newest,), numbers, strict=False))
+        return newest is not None
+
     def packages_delivered(self) -> None:
-        """Take over the states that came, if they are newer."""
-        is_changed = False
-        for package, number in self._inbox.take_all():
+        """Take over the state that came, if it is newer."""
+        for arrived in self._arrived.copy():
+            (package, version), _ = arrived
+            if version <= self._version:
+                continue
             try:
                 state = self._decode(package)
             except DecodeError as error:
                 logger.error("%r: a state that cannot be read was ignored: %s", self, error)
+                with contextlib.suppress(ValueError):  # another one may have taken its place
+                    self._arrived.remove(arrived)
             else:
-                is_changed |= self._take_over(state, package, number)
-        if is_changed:
-            super().packages_delivered()
+                if self._take_over(state, package, version):
+                    super().packages_delivered()
 
-    def _take_over(self, state: Any, package: Package, recv_number: int) -> bool:
-        version = Version.from_dest_seq(package.dest_seq)
+    def _take_over(self, state: Any, package: Package, version: Version) -> bool:
         with self._state_lock:
-            if package.dest_seq == 0:
-                # The sender knows of no versions: the last one wins.
-                if recv_number < self._last_recv_number:
-                    return False
-                version = self._version.next(package.source_id, time.time())
-            elif version <= self._version:
+            if version <= self._version:
                 return False
-            self._last_recv_number = recv_number
             self._version = version
             self._data, self._state = package.data, state
             return True
+
+
+def _version_of(package: Package, known: Version) -> Version:
+    """Get the version of a state that came, when one with a known version is there."""
+    if package.dest_seq:
+        return Version.from_dest_seq(package.dest_seq)
+    # The sender knows of no versions: the last one wins.
+    return known.next(package.source_id, time.time())
 
 
 def _are_equal(message: Any, state: Any) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 import threading
 import weakref
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from yoton.channels.sync import (
 from yoton.clock import FOREVER, Deadline, monotonic
 from yoton.events.repeating import RepeatedCall
 from yoton.exceptions import ArgumentError, HighWaterMarkReached
-from yoton.marks import DEFAULT_MAX_SIZE, HighWaterMark, Policy, checked_mark
+from yoton.marks import DEFAULT_MAX_COUNT, DEFAULT_MAX_SIZE, HighWaterMark, Policy, checked_mark
 from yoton.package import Package
 from yoton.queues import Overflow
 from yoton.waiting import WaitPoint
@@ -54,7 +53,7 @@ class SubChannel(BaseChannel):
         # What it says before "full", with the policy "block".
         self._wait_word: bytes | None = None
         self._raises = False
-        # As `dropped` was when an exception told of it.
+        # As many as were dropped at the mark when an exception told of it.
         self._dropped_raised = 0
         # Whether there is something to do before a message is received.
         self._has_to_attend = False
@@ -199,7 +198,8 @@ class SubChannel(BaseChannel):
             received, or this context is gone. What was sent before that still comes.
         timeout : float, optional
             Only for "block": seconds for which each message waits at most before it is sent all
-            the same. Default: no limit. Publishers of Pyzo's yoton wait a second.
+            the same. Default: no limit. Publishers of Pyzo's yoton wait a second. Of what does not
+            wait, 256 MiB or two million messages find room above the mark.
 
         Raises
         ------
@@ -219,15 +219,16 @@ class SubChannel(BaseChannel):
             is_mark=True,
         )
         with self._sync_lock:
-            self._dropped_raised = self._inbox.dropped
+            self._dropped_raised = self._inbox.dropped_at_mark
             self._raises = mark.policy is Policy.ERROR
         self._set_word(None if self._wait_word is not None else self._word)
 
     def _block(self, mark: HighWaterMark) -> None:
         # What is on its way comes beyond the mark, however many messages it is. Those who do not
-        # wait must not fill the memory all the same.
+        # wait must not fill the memory all the same, be it with tiny messages.
         max_size = mark.size + DEFAULT_MAX_SIZE
-        self._inbox.set_bounds(math.inf, self._context.queue_overflow, max_size)
+        limit = mark.messages + DEFAULT_MAX_COUNT
+        self._inbox.set_bounds(limit, self._context.queue_overflow, max_size)
         self._raises = False
         word = ReceiverWord(mark.messages - 1, (mark.messages + 1) // 2, mark.size)
         self._set_word(word, wait_word(mark.timeout))
@@ -330,9 +331,9 @@ class SubChannel(BaseChannel):
         if not self._raises:
             return
         with self._sync_lock:
-            dropped = self._inbox.dropped
+            dropped = self._inbox.dropped_at_mark
             count, self._dropped_raised = dropped - self._dropped_raised, dropped
-        if count and not self._is_closed:
+        if count:
             raise HighWaterMarkReached(
                 f"{count} messages came to {self!r} beyond its high-water mark", count
             )

@@ -395,8 +395,9 @@ class Connection:
             did so far: ``"messages"``, ``"bytes"``, ``"peak_messages"``, ``"peak_bytes"``.
 
             ``"dropped"``: messages that were not sent, as too many waited (``"queue_full"``),
-            more than the mark of their channel allows did (``"high_water_mark"``), the connection
-            was closed (``"closed"``), or the peer could not have read them (``"too_large"``,
+            more than the mark of their channel allows did (``"high_water_mark"``), a newer state
+            of the same channel was sent (``"superseded"``), the connection was closed
+            (``"closed"``), or the peer could not have read them (``"too_large"``,
             ``"not_encodable"``). ``"unconfirmed"``: messages that were written and may be lost, as
             the peer has not come back, or has forgotten the session, or began to talk nonsense.
             ``"resent"``: messages that were written again after the line was lost. ``"kept"``:

@@ -19,7 +19,8 @@ from yoton.waiting import WaitPoint
 CONGESTION_COUNT = 64
 
 #: Packages of the link itself that are not dropped for others, nor for want of room: they tell
-#: what is lost and who is gone, and who waits for an answer from there would wait for ever.
+#: what is lost and who is gone, and who waits for an answer from there would wait for ever. As many
+#: states find room beyond the limit: whoever misses one would have a stale one for ever.
 MAX_NEWS = 2**10
 
 #: Bytes from which on it waits: enough to keep a fast line busy while the sender wakes up.
@@ -105,7 +106,8 @@ class Outbox:
         Returns
         -------
         bool
-            True if nothing was dropped for it, neither its messages nor older ones.
+            True if nothing was dropped for it, neither its messages nor older ones. A state that
+            a newer one follows is not missed.
         """
         count, size = package.count, len(package.data)
         with self._lock:
@@ -132,8 +134,11 @@ class Outbox:
         has_room = self._count + count <= self._limit and (
             self._size + size <= self._max_size or self._holds_only_news_beside(package)
         )
-        if not has_room and self._overflow is Overflow.DROP_NEW:
-            return self._put_what_fits(package)
+        if not has_room:
+            if package.is_state and self._supersede_for(package):
+                return self.put(package.without_first(package.count - 1))
+            if self._overflow is Overflow.DROP_NEW:
+                return self._put_what_fits(package)
         # What is dropped at once has not waited.
         peak = self._limit if self._count + count > self._limit else self._count + count
         self._count += count
@@ -148,7 +153,8 @@ class Outbox:
         return has_room
 
     def _put_what_fits(self, package: Package) -> bool:
-        if package.slot == SLOT_LINK and self._count < self._limit + MAX_NEWS:
+        is_kept = package.slot == SLOT_LINK or (package.is_state and self._size <= self._max_size)
+        if is_kept and self._count < self._limit + MAX_NEWS:
             self._count += 1
             self._size += len(package.data)
             self.packages.append(package)
@@ -304,8 +310,32 @@ class Outbox:
                 if package.slot == slot and package.source_id == source_id
             ]
 
-    def drop(self, package: Package, count: int, *, are_newest: bool) -> bool:
-        """Drop messages of a package, all or those at one end; False if it has just left."""
+    def supersede(self, slot: int, source_id: int) -> None:
+        """Drop what it holds of a channel for states, but for the newest one."""
+        waiting = self.waiting(slot, source_id)
+        self._drop_superseded(waiting[:-1])
+        for newest in waiting[-1:]:
+            if newest.count > 1:
+                self.drop(newest, newest.count - 1, are_newest=False, are_superseded=True)
+
+    def _supersede_for(self, package: Package) -> bool:
+        """Drop all states before the last one of a package; False if there are none."""
+        older, surplus = self.waiting(package.slot, package.source_id), package.count - 1
+        self._drop_superseded(older)
+        self.departures.superseded += surplus
+        return bool(older or surplus)
+
+    def _drop_superseded(self, packages: Iterable[Package]) -> None:
+        for package in packages:
+            self.drop(package, package.count, are_newest=False, are_superseded=True)
+
+    def drop(
+        self, package: Package, count: int, *, are_newest: bool, are_superseded: bool = False
+    ) -> bool:
+        """Drop messages of a package, all or those at one end; False if it has just left.
+
+        They are counted as dropped at a mark, or as superseded.
+        """
         rest: Package | None = None
         if count < package.count:
             rest = package.without_last(count) if are_newest else package.without_first(count)
@@ -320,7 +350,10 @@ class Outbox:
             except IndexError:
                 return False
             self.taken += count
-            self.departures.at_mark += count
+            if are_superseded:
+                self.departures.superseded += count
+            else:
+                self.departures.at_mark += count
             self._count -= count
             self._size -= size
             if rest is None:

@@ -125,6 +125,7 @@ class Traffic:
             "dropped": {
                 "queue_full": departures.queue_full,
                 "high_water_mark": departures.at_mark,
+                "superseded": departures.superseded,
                 "closed": departures.closed,
                 "too_large": self.too_large,
                 "not_encodable": self.not_encodable,
