@@ -136,6 +136,15 @@ def test_a_session_outlives_being_given_up(peer_of):
     wait_for(connection, Liveness.RUNNING)
 
 
+def test_who_was_heard_just_now_is_not_given_up(peer_of):
+    _, _, connection, _ = peer_of()
+    connection.dead_after = 1.0
+    # As if the thread that looks came in between reading and telling of that.
+    connection._consider_dead(100.0)
+    assert connection.is_connected
+    assert not connection._is_end_wanted
+
+
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
 def test_seconds_that_are_none_are_refused(peer_of, seconds):
     _, _, connection, _ = peer_of()

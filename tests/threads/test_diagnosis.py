@@ -6,7 +6,7 @@ import pytest
 from manual_scheduler import ManualScheduler
 
 from yoton.connection import diagnosis
-from yoton.connection.diagnosis import LOOK_INTERVAL, Diagnosis
+from yoton.connection.diagnosis import LOOK_INTERVAL, MAX_STEP, Diagnosis
 from yoton.connection.liveness import Liveness
 from yoton.events import repeating
 
@@ -18,6 +18,7 @@ class Patient:
         self.liveness = Liveness.NOT_RUNNING_PYTHON
         self.looks: list[float] = []
         self.told: list[Liveness] = []
+        self.considered: list[float] = []
 
     def look(self, silent_for: float) -> Liveness:
         self.looks.append(silent_for)
@@ -39,7 +40,7 @@ def patient() -> Patient:
 
 @pytest.fixture
 def examined(scheduler: ManualScheduler, patient: Patient) -> Diagnosis:
-    return Diagnosis(patient.look, patient.told.append)
+    return Diagnosis(patient.look, patient.told.append, patient.considered.append)
 
 
 def test_nobody_looks_before_there_is_silence(
@@ -73,12 +74,13 @@ def test_an_end_in_the_middle_of_a_look_counts(
         examined.end(Liveness.NOT_CONNECTED)
         return Liveness.SILENT
 
-    examined = Diagnosis(look, patient.told.append)
+    examined = Diagnosis(look, patient.told.append, patient.considered.append)
     examined.end(Liveness.RUNNING)
     examined.begin(0.5)
     scheduler.advance(100.0)
     assert examined.liveness is Liveness.NOT_CONNECTED
     assert patient.told == [Liveness.RUNNING, Liveness.NOT_CONNECTED]
+    assert patient.considered == []
 
 
 def test_a_silence_that_begins_again_is_looked_at_once_each_time(
@@ -89,3 +91,24 @@ def test_a_silence_that_begins_again_is_looked_at_once_each_time(
     examined.begin(0.0)
     scheduler.advance(LOOK_INTERVAL)
     assert patient.looks == [0.5, 0.0, LOOK_INTERVAL]
+
+
+def test_whether_it_is_too_long_is_considered_from_the_second_look_on(
+    scheduler: ManualScheduler, patient: Patient, examined: Diagnosis
+) -> None:
+    examined.begin(0.5)
+    scheduler.advance(2 * LOOK_INTERVAL)
+    assert patient.considered == pytest.approx([0.5 + n * LOOK_INTERVAL for n in (1, 2)])
+
+
+def test_time_in_which_this_end_did_not_run_is_no_silence_of_the_peer(
+    scheduler: ManualScheduler, patient: Patient, examined: Diagnosis
+) -> None:
+    examined.begin(0.5)
+    scheduler.advance(0.0)
+    scheduler.time += 1000.0
+    scheduler.make_due_calls()
+    assert patient.looks == pytest.approx([0.5, 0.5 + MAX_STEP])
+    assert patient.considered == [], "what came meanwhile has not been read yet"
+    scheduler.advance(LOOK_INTERVAL)
+    assert patient.considered == pytest.approx([0.5 + MAX_STEP + LOOK_INTERVAL])

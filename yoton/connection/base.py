@@ -162,7 +162,7 @@ class Connection:
         self._reconnected_signal = Signal()
         self._gap_signal = Signal()
         self._liveness_signal = Signal()
-        self._diagnosis = Diagnosis(self._look_after_peer, self._tell_liveness)
+        self._diagnosis = Diagnosis(self._look_after_peer, self._tell_liveness, self._consider_dead)
         self._dead_after: float | None = None
         self._timeout = MIN_SILENCE_TIMEOUT
         # Whether the user cares for the peer's silence. Otherwise beats would only cost time.
@@ -815,12 +815,15 @@ class Connection:
             if self._status is Status.CLOSED and (has_ended or silent_for > AUTOPSY_TIME):
                 self._diagnosis.end(liveness)
             return liveness
-        liveness = judge(Signs(True, has_ended, link.probe()))
-        if self._dead_after is not None and silent_for >= self._dead_after:
-            self._consider_dead(link, silent_for)
-        return liveness
+        return judge(Signs(True, has_ended, link.probe()))
 
-    def _consider_dead(self, link: ThreadedLink, silent_for: float) -> None:
+    def _consider_dead(self, silent_for: float) -> None:
+        """Give the peer up if it was silent for too long."""
+        link, limit = self._link, self._dead_after
+        if link is None or limit is None or silent_for < limit or self._status is Status.CLOSED:
+            return
+        if monotonic() - link.last_read < silent_for:
+            return  # heard meanwhile, which the receive thread is about to tell
         logger.warning("%r: the peer was silent for %.1f s and is given up", self, silent_for)
         if self._session is not None:
             link.lose_line()

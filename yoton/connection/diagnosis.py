@@ -13,6 +13,10 @@ from yoton.events.repeating import RepeatedCall
 #: Seconds between two looks: a silence can turn from one kind into another.
 LOOK_INTERVAL = 0.25
 
+#: Seconds from one look to the next that count at most. If it takes longer, this end did not run:
+#: it was stopped, or code in C held its interpreter. That is no silence of the peer.
+MAX_STEP = 2 * LOOK_INTERVAL
+
 
 class Diagnosis:
     """Knows how a peer is, and tells when that changes.
@@ -24,13 +28,20 @@ class Diagnosis:
         thread of the scheduler, again and again.
     tell : callable
         Gets how it is when that has changed.
+    consider : callable
+        Gets the seconds for which it has certainly been silent, after each look by which it still
+        is, to give it up if that is too long.
     """
 
     def __init__(
-        self, look: Callable[[float], Liveness], tell: Callable[[Liveness], object]
+        self,
+        look: Callable[[float], Liveness],
+        tell: Callable[[Liveness], object],
+        consider: Callable[[float], object],
     ) -> None:
         self._look = look
         self._tell = tell
+        self._consider = consider
         # Guards what follows.
         self._lock = threading.RLock()
         self._liveness = Liveness.NOT_CONNECTED
@@ -43,15 +54,18 @@ class Diagnosis:
 
     def begin(self, silent_for: float) -> None:
         """Look from now on, as the peer has been silent for so many seconds."""
-        since = monotonic() - silent_for
+        silence = _Silence(silent_for)
 
         def look() -> float | None:
-            liveness = self._look(monotonic() - since)
+            silence.look(monotonic())
+            liveness = self._look(silence.seconds)
             with self._lock:
                 is_current = self._looking is looking
             if not is_current:
                 return None
             self._note(liveness)
+            if silence.is_certain:
+                self._consider(silence.seconds)
             return LOOK_INTERVAL
 
         looking = RepeatedCall(look)
@@ -75,3 +89,28 @@ class Diagnosis:
             has_changed, self._liveness = self._liveness is not liveness, liveness
         if has_changed:
             self._tell(liveness)
+
+
+class _Silence:
+    """How long a peer has been silent, while this end ran.
+
+    Attributes
+    ----------
+    seconds : float
+        So long, at the last look.
+    is_certain : bool
+        Whether this end ran before that look. Else what came meanwhile may not have been read yet.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.is_certain = False
+        self._looked_at: float | None = None
+
+    def look(self, now: float) -> None:
+        """Note that it lasts."""
+        if self._looked_at is not None:
+            step = now - self._looked_at
+            self.seconds += min(step, MAX_STEP)
+            self.is_certain = step <= MAX_STEP
+        self._looked_at = now
