@@ -6,8 +6,15 @@ tests can move it.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
+
+from yoton.exceptions import ArgumentError
+
+#: Seconds that one wait of the system takes at most, by whichever call: poll() counts 25 days in
+#: milliseconds, and longer timeouts are errors. Who has to wait longer looks, and waits again.
+LONGEST_WAIT = 20 * 86400.0
 
 #: Gives the present time in seconds, from an arbitrary start, never backwards.
 Clock = Callable[[], float]
@@ -24,19 +31,29 @@ class Deadline:
         Seconds from now. None: never passes. Negative counts as zero.
     clock : callable, optional
         What tells the time.
+
+    Raises
+    ------
+    ArgumentError
+        timeout is not a number (nan). A ValueError.
     """
 
     __slots__ = ("_at", "_clock")
 
     def __init__(self, timeout: float | None, clock: Clock = monotonic) -> None:
+        if timeout is not None and math.isnan(timeout):
+            raise ArgumentError(f"a timeout is a number of seconds or None, not {timeout!r}")
         self._clock = clock
         self._at = None if timeout is None else clock() + max(0.0, timeout)
 
     def remaining(self) -> float | None:
-        """Get the seconds that are left, 0.0 once it has passed, None if it never does."""
+        """Get the seconds to wait: 0.0 once it has passed, None if it never does.
+
+        At most `LONGEST_WAIT`, also if more are left.
+        """
         if self._at is None:
             return None
-        return max(0.0, self._at - self._clock())
+        return min(max(0.0, self._at - self._clock()), LONGEST_WAIT)
 
     def passed(self) -> bool:
         """Tell whether the moment has come."""

@@ -92,7 +92,7 @@ class WaitPoint:
                     remaining = deadline.remaining()
                     if remaining == 0.0:
                         return False
-                ticket.acquire(timeout=-1 if remaining is None else _at_most(remaining))
+                ticket.acquire(timeout=-1 if remaining is None else remaining)
             finally:
                 self._forget(ticket)
 
@@ -113,8 +113,3 @@ class WaitPoint:
         with self._lock:
             if ticket in self.parked:
                 self.parked.remove(ticket)
-
-
-def _at_most(seconds: float) -> float:
-    # Longer waits overflow in the lock; the loop around it waits again.
-    return min(seconds, threading.TIMEOUT_MAX)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import threading
 import time
@@ -15,6 +16,7 @@ from support import PATIENCE, connect, wait_until
 from yoton.channels import PubChannel, RepChannel, ReqChannel, SubChannel
 from yoton.connection import threaded
 from yoton.context import Context
+from yoton.exceptions import ArgumentError
 from yoton.message_types import BINARY
 
 TIMEOUT = 0.3
@@ -69,7 +71,10 @@ def test_it_is_over_as_soon_as_all_have_answered() -> None:
         assert seconds_to_close(here, PATIENCE) < PATIENCE / 2
 
 
-def test_a_slow_peer_gets_the_time_to_take_all(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("timeout", [PATIENCE, 1e7, math.inf])
+def test_a_slow_peer_gets_the_time_to_take_all(
+    monkeypatch: pytest.MonkeyPatch, timeout: float
+) -> None:
     monkeypatch.setattr(threaded, "CLOSE_TIMEOUT", 0.05)
     size = 2**24
     counts = []
@@ -82,7 +87,7 @@ def test_a_slow_peer_gets_the_time_to_take_all(monkeypatch: pytest.MonkeyPatch) 
 
         reading = threading.Timer(0.3, read)
         reading.start()
-        context.close(PATIENCE)
+        context.close(timeout)
         assert counts[0] > size
         reading.join()
 
@@ -107,3 +112,11 @@ def test_repliers_that_are_busy_are_part_of_the_total() -> None:
             assert seconds_to_close(answering, TIMEOUT) < TIMEOUT + MARGIN
         finally:
             is_over.set()
+
+
+def test_a_timeout_that_is_no_number_is_refused() -> None:
+    with Context() as context:
+        channel = PubChannel(context, "x")
+        with pytest.raises(ArgumentError, match="nan"):
+            context.close(math.nan)
+        assert not channel.closed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ from yoton import (
     Liveness,
     PubChannel,
     ReqChannel,
+    SubChannel,
     process_events,
 )
 
@@ -151,6 +153,26 @@ def test_seconds_that_are_none_are_refused(peer_of, seconds):
     with pytest.raises(ArgumentError):
         connection.dead_after = seconds
     assert connection.dead_after is None
+
+
+@pytest.mark.parametrize("seconds", [1e7, math.inf])
+def test_silence_may_be_told_as_late_as_one_likes(pair, seconds):
+    pub, sub = PubChannel(pair[0], "x"), SubChannel(pair[1], "x")
+    [connection] = pair[1].connections
+    connection.timeout = seconds
+    read_before = connection._link.last_read
+    wait_until(lambda: connection._link.last_read > read_before + 0.5)  # two beats
+    pub.send("still here")
+    assert sub.recv(PATIENCE) == "still here"
+    assert connection.is_connected
+
+
+@pytest.mark.parametrize("seconds", [math.nan, "1", None])
+def test_a_timeout_that_is_no_number_is_refused(pair, seconds):
+    [connection] = pair[1].connections
+    with pytest.raises(ArgumentError):
+        connection.timeout = seconds
+    assert connection.timeout == 0.5
 
 
 def test_who_waits_for_a_peer_is_not_connected(make_context):

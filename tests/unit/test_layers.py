@@ -12,7 +12,8 @@ import yoton
 
 #: From the ground up. Modules on one floor do not know each other.
 FLOORS = """
-_version clock exceptions hashing record connection.busy
+_version exceptions hashing record connection.busy
+clock
 waiting package address misfit arrays request_line
 gaps
 queues marks routing interest numbering tagged packed client_loop workers traffic

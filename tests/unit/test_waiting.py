@@ -6,7 +6,8 @@ import time
 import pytest
 from interrupts import call_with
 
-from yoton.clock import Deadline
+from yoton.clock import LONGEST_WAIT, Deadline
+from yoton.exceptions import ArgumentError
 from yoton.waiting import WaitPoint
 
 
@@ -51,6 +52,22 @@ def test_a_negative_timeout_has_passed_at_once() -> None:
     deadline = Deadline(-1.0, lambda: 5.0)
     assert deadline.passed()
     assert deadline.remaining() == 0.0
+
+
+def test_who_waits_for_long_looks_from_time_to_time() -> None:
+    now = 5.0
+    deadline = Deadline(float("inf"), lambda: now)
+    assert deadline.remaining() == LONGEST_WAIT
+    assert not deadline.passed()
+    deadline = Deadline(LONGEST_WAIT + 10.0, lambda: now)
+    assert deadline.remaining() == LONGEST_WAIT
+    now += LONGEST_WAIT
+    assert deadline.remaining() == 10.0
+
+
+def test_what_is_no_number_is_no_timeout() -> None:
+    with pytest.raises(ArgumentError, match="nan"):
+        Deadline(float("nan"))
 
 
 # Waiting
@@ -126,8 +143,8 @@ def test_waits_longer_than_a_lock_can_count_are_possible(
     monkeypatch.setattr("yoton.waiting.threading.Lock", Ticket)
     answers = iter([False, True])
     assert point.wait_for(lambda: next(answers), Deadline(float("inf")))
-    assert threading.TIMEOUT_MAX in timeouts
-    assert set(timeouts) == {-1, threading.TIMEOUT_MAX}
+    assert LONGEST_WAIT in timeouts
+    assert set(timeouts) == {-1, LONGEST_WAIT}
 
 
 def test_a_call_to_wake_that_was_cut_short_can_be_repeated(

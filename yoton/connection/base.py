@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import math
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -360,12 +361,15 @@ class Connection:
     def timeout(self) -> float:
         """Set/get the seconds without a sign of life after which `timedout` is emitted.
 
-        At least 0.5; less is taken as 0.5.
+        At least 0.5; less is taken as 0.5. Raises ArgumentError (a ValueError) for what is no
+        number.
         """
         return self._timeout
 
     @timeout.setter
     def timeout(self, seconds: float) -> None:
+        if not isinstance(seconds, (int, float)) or math.isnan(seconds):
+            raise ArgumentError(f"timeout is a number of seconds, not {seconds!r}")
         self._timeout = max(MIN_SILENCE_TIMEOUT, float(seconds))
         self._watch()
 

@@ -14,6 +14,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from yoton.clock import LONGEST_WAIT
+
 #: Bytes that one read takes at most. From 128 KiB on, also together with what was left over, the
 #: C library takes memory from the system for each read, and gives it back after that.
 READ_SIZE = 3 * 2**15
@@ -44,7 +46,7 @@ class ByteStream(Protocol):
         Parameters
         ----------
         timeout : float or None
-            Seconds to wait; None: without limit.
+            Seconds to wait, `LONGEST_WAIT` at most; None: without limit.
         """
 
     def read(self, chunks: list[bytes], missing: int = 0, timeout: float = 0.0) -> None:
@@ -268,14 +270,17 @@ def _waiter(connected: socket.socket, event: int) -> Callable[[float | None], bo
     if _HAS_POLL:
         poll = select.poll()
         poll.register(connected, event)
-        return lambda timeout: bool(poll.poll(None if timeout is None else timeout * 1000))
+        return lambda timeout: bool(
+            poll.poll(None if timeout is None else min(timeout, LONGEST_WAIT) * 1000)
+        )
     return lambda timeout: _select(connected, event, timeout)
 
 
 def _select(connected: socket.socket, event: int, timeout: float | None) -> bool:
     readable = [connected] if event == _READABLE else []
     writable = [connected] if event == _WRITABLE else []
-    return any(select.select(readable, writable, [], timeout))
+    at_most = None if timeout is None else min(timeout, LONGEST_WAIT)
+    return any(select.select(readable, writable, [], at_most))
 
 
 # select() cannot watch descriptors from 1024 on, so it serves only where there is nothing else.

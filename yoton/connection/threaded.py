@@ -479,7 +479,7 @@ class ThreadedLink:
 
     def _write_all(self, deadline: Deadline) -> bool:
         while not self._writer.write_pending(wait_for_turn=True):
-            if not self._stream.wait_writable(deadline.remaining()):
+            if not self._stream.wait_writable(deadline.remaining()) and deadline.passed():
                 return False
         return True
 
