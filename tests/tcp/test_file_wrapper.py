@@ -9,7 +9,7 @@ import sys
 import threading
 
 import pytest
-from support import PATIENCE, wait_until
+from support import PATIENCE, run_in_child, wait_until
 
 from yoton.channels import FileWrapper, PubChannel, StateChannel, SubChannel
 from yoton.exceptions import ArgumentError, ChannelClosed
@@ -168,8 +168,13 @@ def test_what_it_cannot_wrap_is_refused(pair):
     assert FileWrapper(pub, isatty=True).isatty()
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # threads and fork, from Python 3.12 on
+def forks(test):
+    """Mark a test that forks; Python 3.12 and later warn of forking a process with threads."""
+    has_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+    return has_fork(pytest.mark.filterwarnings("ignore::DeprecationWarning")(test))
+
+
+@forks
 def test_what_a_forked_child_prints_arrives(output):
     wrapper, sub = output
     fork = multiprocessing.get_context("fork")
@@ -181,3 +186,25 @@ def test_what_a_forked_child_prints_arrives(output):
     assert receive(sub, 31) == "parent before\nfrom the child €\n"
     wrapper.write("parent after\n")
     assert sub.recv(PATIENCE) == "parent after\n"
+
+
+@forks
+def test_what_children_print_that_were_forked_at_the_same_time_arrives(output):
+    wrapper, sub = output
+    numbers = range(60)
+
+    def fork_many():
+        for number in numbers:
+            run_in_child(lambda number=number: wrapper.write(f"{number} "))
+        is_done.append(True)
+
+    is_done = []
+    threads = [threading.Thread(target=fork_many) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert is_done == [True, True], "each child had somewhere to write to"
+    size = 2 * sum(len(f"{number} ") for number in numbers)
+    received = sorted(map(int, receive(sub, size).split()))
+    assert received == sorted([*numbers, *numbers])

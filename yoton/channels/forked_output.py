@@ -87,19 +87,32 @@ def _pass_on(reading_end: int, write: weakref.WeakMethod[Callable[[str], object]
 _outputs: weakref.WeakSet[ForkedOutput] = weakref.WeakSet()
 
 
+# Held from right before a fork until right after it, in both processes: threads that fork at the
+# same time must not take each other's pipes. The one lock that is held while something else is
+# done, which is the fork.
+_fork_lock = threading.RLock()
+
+
 def _before_fork() -> None:
+    _fork_lock.acquire()
     for output in list(_outputs):
         output.open_pipe()
 
 
 def _after_fork_in_child() -> None:
-    for output in list(_outputs):
-        output.become_child()
+    try:
+        for output in list(_outputs):
+            output.become_child()
+    finally:
+        _fork_lock.release()
 
 
 def _after_fork_in_parent() -> None:
-    for output in list(_outputs):
-        output.stay_parent()
+    try:
+        for output in list(_outputs):
+            output.stay_parent()
+    finally:
+        _fork_lock.release()
 
 
 if hasattr(os, "register_at_fork"):
