@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import multiprocessing
 import os
+import select
+import subprocess
 import sys
 import threading
 
@@ -208,3 +210,30 @@ def test_what_children_print_that_were_forked_at_the_same_time_arrives(output):
     size = 2 * sum(len(f"{number} ") for number in numbers)
     received = sorted(map(int, receive(sub, size).split()))
     assert received == sorted([*numbers, *numbers])
+
+
+ORPHANS = """
+import os, signal, sys, yoton
+
+wrapper = yoton.FileWrapper(yoton.PubChannel(yoton.Context(), "out"))
+if os.fork() == 0:
+    try:
+        while True:
+            wrapper.write("x" * 1000)
+    except OSError:
+        os.write(1, b"heard")
+        os._exit(0)
+if os.fork() == 0:
+    sys.stdin.read()
+    os._exit(0)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@forks
+def test_a_child_hears_that_its_parent_is_gone_though_a_later_one_lives():
+    command = [sys.executable, "-c", ORPHANS]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        has_heard, _, _ = select.select([process.stdout], [], [], PATIENCE)
+        assert has_heard
+        assert os.read(process.stdout.fileno(), 10) == b"heard"

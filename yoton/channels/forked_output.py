@@ -58,6 +58,7 @@ class ForkedOutput:
         if self._pipe is not None and not self.is_in_child:
             reading_end, writing_end = self._pipe
             self._pipe = None
+            _reading_ends.add(reading_end)
             os.close(writing_end)
             threading.Thread(
                 target=_pass_on,
@@ -80,17 +81,22 @@ def _pass_on(reading_end: int, write: weakref.WeakMethod[Callable[[str], object]
             with contextlib.suppress(OSError):
                 target(decoder.decode(data))
     finally:
-        os.close(reading_end)
+        with _fork_lock:
+            _reading_ends.discard(reading_end)
+            os.close(reading_end)
 
 
 # All of them, for the moment of a fork.
 _outputs: weakref.WeakSet[ForkedOutput] = weakref.WeakSet()
 
-
 # Held from right before a fork until right after it, in both processes: threads that fork at the
 # same time must not take each other's pipes. The one lock that is held while something else is
 # done, which is the fork.
 _fork_lock = threading.RLock()
+
+# What this process reads from its children, guarded by the lock. As long as another process has a
+# copy, a child that writes is not told that its parent is gone, but waits for ever.
+_reading_ends: set[int] = set()
 
 
 def _before_fork() -> None:
@@ -103,6 +109,9 @@ def _after_fork_in_child() -> None:
     try:
         for output in list(_outputs):
             output.become_child()
+        for reading_end in _reading_ends:
+            os.close(reading_end)
+        _reading_ends.clear()
     finally:
         _fork_lock.release()
 
