@@ -10,6 +10,7 @@ from typing import Protocol
 
 from yoton.clock import Deadline
 from yoton.connection.base import Connection
+from yoton.connection.streams import abandon_sockets
 from yoton.neighbours import await_end
 from yoton.workers import EndOfWorker
 
@@ -55,6 +56,7 @@ _end_of_worker = EndOfWorker(_close_all)
 
 
 def _abandon_all() -> None:
+    abandon_sockets()
     for context in list(_contexts):
         context.abandon()
 

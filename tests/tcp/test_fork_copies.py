@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import threading
 
 import pytest
-from support import connect, run_in_child, wait_until
+from support import PATIENCE, connect, run_in_child, wait_until
 
 from yoton.channels import PubChannel, SubChannel
+from yoton.connection.streams import _socket_streams
 from yoton.context import Context
+from yoton.exceptions import ConnectFailed
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork"),
@@ -48,3 +52,26 @@ def test_the_child_does_not_hold_peers_that_shake_hands(make_context):
 
         run_in_child(look)
         assert knocking[0]._socket.fileno() != -1
+
+
+def test_the_child_does_not_hold_a_line_that_is_just_being_made(make_context):
+    context = make_context()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+
+        def connect_in_vain():
+            with contextlib.suppress(ConnectFailed):
+                context.connect(f"localhost:{address[1]}")
+
+        connecting = threading.Thread(target=connect_in_vain)
+        connecting.start()
+        with server.accept()[0] as peer:
+            assert peer.recv(10), "hands are being shaken"
+            [line] = (each for each in list(_socket_streams) if each.peer_address == address)
+
+            def look():
+                assert line._socket.fileno() == -1
+
+            run_in_child(look)
+            assert line._socket.fileno() != -1
+        connecting.join(PATIENCE)

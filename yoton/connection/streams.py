@@ -11,6 +11,7 @@ import select
 import socket
 import struct
 import sys
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -145,6 +146,7 @@ class SocketStream:
         self._peer_address = host_and_port(peer or own)
         if self._is_tcp:
             self._tune_tcp()
+        _socket_streams.add(self)
 
     def _tune_tcp(self) -> None:
         # A message that fits a segment leaves at once. Without it, two writes in a row wait
@@ -238,6 +240,16 @@ class SocketStream:
     def peer_address(self) -> tuple[str, int]:
         """Host and port of the other end."""
         return self._peer_address
+
+
+# All of this process, for a fork: also those of which only a thread knows that is just connecting.
+_socket_streams: weakref.WeakSet[SocketStream] = weakref.WeakSet()
+
+
+def abandon_sockets() -> None:
+    """Free this process's copies of all socket streams; for use in a forked child."""
+    for stream in list(_socket_streams):
+        stream.abandon()
 
 
 _TCP_FAMILIES = (socket.AF_INET, socket.AF_INET6)
