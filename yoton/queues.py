@@ -306,3 +306,15 @@ class BoundedQueue(Generic[T]):
         with self._lock:
             self._changed.wake_all()
             self._closed = True
+
+    def abandon(self) -> None:
+        """Be empty and closed in a forked child, whatever other threads were doing at the fork.
+
+        Who waits for an item goes on without one.
+        """
+        self._items.clear()
+        self._size_bound = 0
+        self._oldest = None
+        self._is_settling = False
+        self._closed = True
+        self._changed.abandon()

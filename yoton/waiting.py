@@ -109,7 +109,23 @@ class WaitPoint:
                 ticket.release()
         self.parked.clear()
 
+    def abandon(self) -> None:
+        """Free the lock and have who waits look again; for use in a forked child.
+
+        Another thread may have held the lock, which the child lacks. Who waits there is the thread
+        that forked, in a signal handler.
+        """
+        free_in_child(self._lock)
+        with self._lock:
+            self.wake_all()
+
     def _forget(self, ticket: threading.Lock) -> None:
         with self._lock:
             if ticket in self.parked:
                 self.parked.remove(ticket)
+
+
+def free_in_child(lock: threading.RLock) -> None:
+    """Free a lock that another thread may have held at a fork, in the child, which lacks that."""
+    if not lock._is_owned():  # type: ignore[attr-defined]
+        lock._at_fork_reinit()  # type: ignore[attr-defined]  # as the locks of threading do

@@ -72,7 +72,13 @@ class BaseChannel:
         self._slot_outgoing = f"{slot_base}.{type_name}.{self._pattern_out}"
         self._slot_incoming = f"{slot_base}.{type_name}.{self._pattern_in}"
         # What came, in the form in which the channel keeps it, and the number of each.
-        self._inbox: BoundedQueue[Any] = self._new_inbox()
+        self._inbox: BoundedQueue[Any] = BoundedQueue(
+            context.queue_limit,
+            context.queue_overflow,
+            DEFAULT_MAX_SIZE,
+            self._size_in_inbox,
+            itemgetter(1),
+        )
         self._is_closed = False
         self._has_logged_drops = False
         # As `dropped` was at the last emission.
@@ -104,16 +110,6 @@ class BaseChannel:
             # Ctrl-C: nobody has the channel, and its slot has to be free for another one.
             context.unregister(self)
             raise
-
-    def _new_inbox(self) -> BoundedQueue[Any]:
-        context = self._context
-        return BoundedQueue(
-            context.queue_limit,
-            context.queue_overflow,
-            DEFAULT_MAX_SIZE,
-            self._size_in_inbox,
-            itemgetter(1),
-        )
 
     def _size_in_inbox(self, item: Any) -> int:
         """Get the bytes of the message of something in the inbox."""
@@ -347,8 +343,7 @@ class BaseChannel:
     def abandon(self) -> None:
         """Be closed in a forked child, whatever other threads were doing at the fork."""
         self._is_closed = True
-        self._inbox = self._new_inbox()
-        self._inbox.close()
+        self._inbox.abandon()
 
     # What the context calls, see yoton.slots.Receiver
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 from collections.abc import Callable
 from concurrent.futures._base import PENDING, RUNNING
 from typing import Any, Protocol
@@ -10,7 +11,7 @@ from typing import Any, Protocol
 from yoton.channels.condition import FutureCondition
 from yoton.clock import FOREVER, Deadline
 from yoton.events import Event, app
-from yoton.exceptions import ArgumentError
+from yoton.exceptions import ArgumentError, ConnectionClosed
 
 
 class Asker(Protocol):
@@ -199,6 +200,12 @@ class Future(concurrent.futures.Future[Any]):
         """Be cancelled, and tell that to concurrent.futures.wait and as_completed."""
         if super().cancel():
             self.set_running_or_notify_cancel()
+
+    def _abandon(self) -> None:
+        """Fail in a forked child, to which no reply comes; who waits for it goes on."""
+        self._condition.changed.abandon()
+        with contextlib.suppress(concurrent.futures.InvalidStateError):
+            self.set_exception(ConnectionClosed("the process was forked: replies go to the parent"))
 
 
 def checked_timeout(timeout: float | None) -> float | None:

@@ -14,6 +14,7 @@ from yoton.events.callbacks import Callback
 from yoton.events.scheduler import ScheduledCall, scheduler
 from yoton.message_types import OBJECT
 from yoton.package import Envelope, Package
+from yoton.waiting import free_in_child
 
 
 class Alarm:
@@ -72,6 +73,13 @@ class NegotiatingChannel(BaseChannel):
         """Note a package; the routing lock is held."""
         self._arrived.extend(zip(package.packages(), numbers, strict=False))
         return True
+
+    def abandon(self) -> None:
+        """See `BaseChannel.abandon`."""
+        super().abandon()
+        free_in_child(self._lock)
+        self._alarm = Alarm(self._handle_timer)
+        self._arrived.clear()
 
     def _send_control(self, control: Control) -> None:
         envelope = Envelope(self._slot_number_out, control.dest_id)

@@ -277,6 +277,13 @@ class ReqChannel(NegotiatingChannel):
             self._alarm.set(None)
         self._perform(actions)
 
+    def abandon(self) -> None:
+        """See `BaseChannel.abandon`: the requests of the parent fail in the child."""
+        super().abandon()
+        for action in self._requester.end():
+            if isinstance(action, (Cancel, Fail)):
+                action.call._abandon()
+
     def _request(self, name: str, /, *args: Any, **kwargs: Any) -> Future:
         payload = self._encoded_request(name, args, kwargs)
         request_id = self._requester.new_id()
