@@ -28,7 +28,7 @@ class Owner:
     """Notes what its link tells."""
 
     def __init__(self, timeout: float) -> None:
-        self.timeout = timeout
+        self.silent_after = timeout
         self.packages: list[Package] = []
         self.gone: list[int] = []
         self.notices: list[Notice] = []

@@ -128,11 +128,34 @@ def test_who_is_silent_for_too_long_is_given_up_if_one_says_so(peer_of):
     assert connection.liveness is Liveness.NOT_CONNECTED
 
 
+def test_who_is_given_up_early_need_not_be_silent_for_the_timeout(peer_of):
+    _, process, connection, _ = peer_of()
+    connection.timeout = 10 * PATIENCE
+    connection.dead_after = 1.0
+    read_before = connection._link.last_read
+    wait_until(lambda: connection._link.last_read > read_before)
+    process.send_signal(signal.SIGSTOP)
+    wait_until(lambda: not connection.is_connected)
+    assert connection.stats()["seconds_since"]["in"] >= 1.0
+
+
+def test_a_peer_that_lives_is_silent_for_half_a_second_at_times(peer_of):
+    _, _, connection, _ = peer_of()
+    connection.dead_after = 0.01
+    read_before = connection._link.last_read
+    wait_until(lambda: connection._link.last_read > read_before + 0.5)  # two beats
+    assert connection.is_connected
+
+
 def test_a_session_outlives_being_given_up(peer_of):
     _, process, connection, _ = peer_of("reconnect")
+    reasons = []
+    connection.reconnecting.bind(lambda _, reason: reasons.append(reason))
     connection.dead_after = 0.6
     process.send_signal(signal.SIGSTOP)
     wait_until(lambda: connection.is_reconnecting)
+    wait_until(lambda: process_events() or reasons)
+    assert reasons == ["Silent for too long, considered dead."]
     process.send_signal(signal.SIGCONT)
     wait_until(lambda: connection.is_connected)
     wait_for(connection, Liveness.RUNNING)
@@ -147,7 +170,7 @@ def test_who_was_heard_just_now_is_not_given_up(peer_of):
     assert not connection._is_end_wanted
 
 
-@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("seconds", [0.0, -1.0, math.nan, "1", []])
 def test_seconds_that_are_none_are_refused(peer_of, seconds):
     _, _, connection, _ = peer_of()
     with pytest.raises(ArgumentError):

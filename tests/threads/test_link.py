@@ -759,7 +759,7 @@ def test_silence_is_told_once_and_so_is_its_end(harness: Harness) -> None:
     assert time.monotonic() - start >= 0.05
     wait_until(lambda: time.monotonic() > start + 0.5)
     assert own.owner.silence == [True]
-    own.owner.timeout = PATIENCE
+    own.owner.silent_after = PATIENCE
     peer.write(BEAT)
     wait_until(lambda: len(own.owner.silence) == 2)
     peer.write(BEAT)
@@ -773,7 +773,7 @@ def test_a_peer_that_stalls_inside_a_package_is_silent(harness: Harness) -> None
     data = plain_package(b"one", 1)
     peer.write(data[:40])
     wait_until(lambda: own.owner.silence == [True])
-    own.owner.timeout = PATIENCE
+    own.owner.silent_after = PATIENCE
     peer.write(data[40:])
     wait_until(lambda: own.owner.packages)
     assert own.owner.silence == [True, False]
@@ -805,7 +805,7 @@ def test_a_reader_that_is_busy_does_not_take_the_peer_for_silent(harness: Harnes
     own.owner.on_packages = lambda packages: None
     start = time.monotonic()
     wait_until(lambda: time.monotonic() > start + 0.3)
-    own.owner.timeout = PATIENCE
+    own.owner.silent_after = PATIENCE
     peer.write(plain_package(b"two", 2))
     go_on.set()
     wait_until(lambda: len(own.owner.packages) == 2)

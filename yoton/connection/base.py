@@ -309,14 +309,15 @@ class Connection:
         """Set/get the seconds of silence after which the peer is given up.
 
         None, the default: never, as a silent peer may come back. Else the line is broken off
-        then, and the connection closed, if it does not reconnect. Raises ArgumentError (a
-        ValueError) for what is no positive number.
+        then, and the connection closed, if it does not reconnect. Less than 0.5 is taken as 0.5.
+        Raises ArgumentError (a ValueError) for what is no positive number.
         """
         return self._dead_after
 
     @dead_after.setter
     def dead_after(self, seconds: float | None) -> None:
-        if seconds is not None and not seconds > 0.0:
+        is_number = isinstance(seconds, (int, float))
+        if seconds is not None and not (is_number and seconds > 0.0):
             raise ArgumentError(f"dead_after is None or a positive number, not {seconds!r}")
         self._dead_after = seconds
         self._watch()
@@ -351,8 +352,8 @@ class Connection:
     def timedout(self) -> Signal:
         """Signal for a silent peer; handlers get the connection and a bool.
 
-        True: nothing came for `timeout` seconds. False: something came again. The connection
-        stays open meanwhile.
+        True: nothing came for `timeout` seconds, or for `dead_after` if that is less. False:
+        something came again. The connection stays open meanwhile.
         """
         self._watch()
         return self._timedout_signal
@@ -797,10 +798,18 @@ class Connection:
         """See `LinkOwner`."""
         self._context.announced(announcement, self)
 
+    @property
+    def silent_after(self) -> float:
+        """See `LinkOwner`."""
+        limit = self._dead_after
+        return (
+            self._timeout if limit is None else max(MIN_SILENCE_TIMEOUT, min(self._timeout, limit))
+        )
+
     def silence_changed(self, is_silent: bool) -> None:
         """See `LinkOwner`."""
         if is_silent:
-            self._diagnosis.begin(self._timeout)
+            self._diagnosis.begin(self.silent_after)
         else:
             self._diagnosis.end(Liveness.RUNNING)
         self._timedout_signal.emit(self, is_silent)
@@ -830,7 +839,7 @@ class Connection:
             return  # heard meanwhile, which the receive thread is about to tell
         logger.warning("%r: the peer was silent for %.1f s and is given up", self, silent_for)
         if self._session is not None:
-            link.lose_line()
+            link.lose_line(CONSIDERED_DEAD)
         else:
             self._is_end_wanted = True
             link.abort(CONSIDERED_DEAD)

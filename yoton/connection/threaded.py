@@ -89,7 +89,7 @@ class LinkOwner(Interface):
     """
 
     @property
-    def timeout(self) -> float:
+    def silent_after(self) -> float:
         """Seconds without bytes after which the peer counts as silent."""
 
     def deliver(self, packages: Sequence[Package]) -> None:
@@ -221,6 +221,8 @@ class ThreadedLink:
         self._is_line_lost = False
         # Set once: all was written, and the goodbye.
         self._has_written_all = False
+        # Why this end lets go of the line, if it does.
+        self._loss_reason: str | None = None
         # Guards the six fields below it. Never held together with another lock.
         self._lock = threading.RLock()
         self._is_full = False
@@ -317,8 +319,9 @@ class ThreadedLink:
         self._writer.add_notice(encode_acknowledgement(place))
         self.kick()
 
-    def lose_line(self) -> None:
-        """End as if the line had been lost, as the peer has come by another one."""
+    def lose_line(self, reason: str = OTHER_END_DROPPED) -> None:
+        """End as if the line had been lost; the owner is told the reason."""
+        self._loss_reason = reason
         self._is_line_lost = True
         self._stream.abort()
 
@@ -495,6 +498,7 @@ class ThreadedLink:
             logger.exception("%s: broken off, as what came could not be handled", self._name)
             self._break_off()
             reason = CANNOT_HANDLE
+        reason = self._loss_reason or reason
         session = self._session
         if self._is_line_lost and session is not None and self._claim_end(reason, Deadline(0.0)):
             self._leave_to_other_line(session, reason)
@@ -577,8 +581,8 @@ class ThreadedLink:
             if self._stream.wait_readable(_UNWATCHED_WAIT):
                 return
             watch.restart(monotonic())
-        while not self._stream.wait_readable(watch.delay(monotonic(), self._owner.timeout)):
-            if watch.look(monotonic(), self._owner.timeout):
+        while not self._stream.wait_readable(watch.delay(monotonic(), self._owner.silent_after)):
+            if watch.look(monotonic(), self._owner.silent_after):
                 self._owner.silence_changed(True)
 
     def _handle_what_came(self) -> str | None:
