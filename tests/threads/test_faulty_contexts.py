@@ -179,3 +179,21 @@ def test_damaged_bytes_end_no_thread(
     to_close.close()
     assert threaded.CANNOT_HANDLE not in caplog.text
     assert "could not be handled" not in caplog.text
+
+
+def test_a_line_that_stalls_is_seen_as_lost_until_it_resumes(to_close: ExitStack) -> None:
+    sides = faulty_sides(to_close, Faults())
+    sides.join()
+    connections = [side.connection for side in sides.both]
+    streams = sides.streams
+    assert {connection.liveness for connection in connections} == {yoton.Liveness.RUNNING}
+    for stream in streams:
+        assert isinstance(stream, FaultyStream)
+        stream.stall()
+    for connection in connections:
+        wait_until(lambda c=connection: c.liveness is yoton.Liveness.LINE_LOST)
+    for stream in streams:
+        assert isinstance(stream, FaultyStream)
+        stream.resume()
+    for connection in connections:
+        wait_until(lambda c=connection: c.liveness is yoton.Liveness.RUNNING)

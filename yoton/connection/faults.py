@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from yoton.clock import Deadline, monotonic
 from yoton.connection.fault_plan import FaultPlan, Faults, line_cut
+from yoton.connection.liveness import LOST_LINE_RETRANSMISSIONS
 from yoton.connection.memory import DEFAULT_CAPACITY, memory_stream_pair
 from yoton.connection.streams import READ_SIZE, ByteStream
 from yoton.waiting import WaitPoint
@@ -82,7 +83,8 @@ class FaultyStream:
         """Let nothing through in either direction until `resume`, as if a cable were out.
 
         What this end has written already goes on. Nobody is told of it: writes find the stream
-        full, and what comes waits.
+        full, and what comes waits. Who looks at `Connection.liveness` at this end sees that the
+        line is lost; have the other end stall as well for that to be seen there.
         """
         self._is_stalled = True  # which nobody waits for
 
@@ -147,8 +149,8 @@ class FaultyStream:
         self._stream.acknowledge_at_once()
 
     def retransmissions(self) -> int | None:
-        """See `ByteStream.retransmissions`."""
-        return self._stream.retransmissions()
+        """See `ByteStream.retransmissions`; while it stalls, as many as a lost line has."""
+        return LOST_LINE_RETRANSMISSIONS if self._is_blocked else self._stream.retransmissions()
 
     def shutdown_write(self) -> None:
         """See `ByteStream.shutdown_write`; a stall does not hold it up."""
