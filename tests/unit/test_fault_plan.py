@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from interrupts import is_interrupted
 
 from yoton.connection.fault_plan import MAX_UNDER_WAY, FaultPlan, Faults
+from yoton.connection.faults import faulty_stream_pair
 from yoton.exceptions import ArgumentError
 
 EVERYTHING = 2**40
@@ -377,3 +378,19 @@ def test_faults_are_compared_by_value_and_do_not_change() -> None:
     assert Faults(delay=1.0) == Faults(delay=1.0) != Faults()
     with pytest.raises(AttributeError):
         Faults().delay = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("faults", "seed", "text"),
+    [
+        (None, 0, "faults are a Faults, not None"),
+        ({"delay": 1.0}, 0, "faults are a Faults"),
+        (Faults(), None, "seed is an int, not None"),
+        (Faults(), "a", "seed is an int, not 'a'"),
+        (Faults(), 1.5, "seed is an int, not 1.5"),
+    ],
+)
+def test_what_is_no_fault_or_no_seed_is_an_error(faults: Any, seed: Any, text: str) -> None:
+    for use in (FaultPlan, faulty_stream_pair):
+        with pytest.raises(ArgumentError, match=text):
+            use(faults, seed)

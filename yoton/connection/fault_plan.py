@@ -99,6 +99,11 @@ class FaultPlan:
     seed : int
         Decides where the faults leave a choice.
 
+    Raises
+    ------
+    ArgumentError
+        One of them is something else. A ValueError.
+
     Attributes
     ----------
     arrived : list of bytes
@@ -106,6 +111,7 @@ class FaultPlan:
     """
 
     def __init__(self, faults: Faults, seed: int) -> None:
+        check_faults(faults, seed)
         self.arrived: list[bytes] = []
         self._course = _Course(faults, seed)
         # What is under way. Only the first one can be taken, whatever is due behind it. What ends
@@ -252,6 +258,12 @@ class _Course:
         size = min(self._left_of_piece, available, self._lump)
         self._left_of_piece -= size
         return size
+
+
+def check_faults(faults: object, seed: object) -> None:
+    """Raise ArgumentError (a ValueError) if they are not what a line can have."""
+    _check(isinstance(faults, Faults), f"faults are a Faults, not {faults!r}")
+    _check(isinstance(seed, int), f"seed is an int, not {seed!r}")
 
 
 def line_cut() -> OSError:

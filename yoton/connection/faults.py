@@ -13,7 +13,7 @@ import threading
 from collections.abc import Sequence
 
 from yoton.clock import Deadline, monotonic
-from yoton.connection.fault_plan import FaultPlan, Faults, line_cut
+from yoton.connection.fault_plan import FaultPlan, Faults, check_faults, line_cut
 from yoton.connection.liveness import LOST_LINE_RETRANSMISSIONS
 from yoton.connection.memory import DEFAULT_CAPACITY, memory_stream_pair
 from yoton.connection.streams import READ_SIZE, ByteStream
@@ -34,8 +34,15 @@ def faulty_stream_pair(
     seed : int
         Decides where the faults leave a choice, for each direction in another way.
     capacity : int
-        Bytes that each direction takes at most before they are under way.
+        Bytes that each direction takes at most before they are under way; at least
+        `yoton.connection.memory.MIN_CAPACITY`.
+
+    Raises
+    ------
+    ArgumentError
+        An argument is less, or of another kind. A ValueError.
     """
+    check_faults(faults, seed)
     first, second = memory_stream_pair(capacity)
     return FaultyStream(first, faults, 2 * seed), FaultyStream(second, faults, 2 * seed + 1)
 
@@ -53,6 +60,11 @@ class FaultyStream:
         What goes wrong.
     seed : int
         Decides where the faults leave a choice.
+
+    Raises
+    ------
+    ArgumentError
+        faults or seed are of another kind. A ValueError.
     """
 
     def __init__(self, stream: ByteStream, faults: Faults, seed: int = 0) -> None:

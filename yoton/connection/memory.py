@@ -11,11 +11,14 @@ from collections.abc import Sequence
 
 from yoton.clock import FOREVER, Deadline
 from yoton.connection.streams import READ_SIZE
-from yoton.exceptions import ConnectionClosed
+from yoton.exceptions import ArgumentError, ConnectionClosed
 from yoton.waiting import WaitPoint
 
 #: Bytes that one direction holds before a write has to wait: as in a small socket buffer.
 DEFAULT_CAPACITY = 65536
+
+#: The least: a stream that takes nothing brings nothing either.
+MIN_CAPACITY = 1
 
 
 def memory_stream_pair(
@@ -26,10 +29,19 @@ def memory_stream_pair(
     Parameters
     ----------
     capacity : int
-        Bytes that each direction holds at most.
+        Bytes that each direction holds at most; at least `MIN_CAPACITY`.
     name : str
         What the streams have as host in their addresses.
+
+    Raises
+    ------
+    ArgumentError
+        capacity is less, or no int. A ValueError.
     """
+    if isinstance(capacity, bool) or not isinstance(capacity, int) or capacity < MIN_CAPACITY:
+        raise ArgumentError(
+            f"the capacity of a stream is an int, at least {MIN_CAPACITY}, not {capacity!r}"
+        )
     there, back = _Pipe(capacity), _Pipe(capacity)
     return MemoryStream(back, there, name), MemoryStream(there, back, name)
 
