@@ -336,15 +336,15 @@ class Context:
             raise
         return connection
 
-    def flush(self, timeout: float = 5.0) -> None:
+    def flush(self, timeout: float | None = 5.0) -> None:
         """Wait until all that was sent so far has left for the connected contexts.
 
         Also for one whose line is away, if something waits for it.
 
         Parameters
         ----------
-        timeout : float
-            Seconds to wait at most.
+        timeout : float or None
+            Seconds to wait at most; None: without limit.
 
         Raises
         ------
@@ -356,10 +356,8 @@ class Context:
         deadline = Deadline(timeout)
         self.flush_burst()
         for connection in self._all_connections():
-            remaining = deadline.remaining()
-            assert remaining is not None  # the deadline is finite
             try:
-                connection.flush(remaining)
+                connection.flush(deadline.remaining())
             except FlushTimeout as error:
                 raise FlushTimeout(f"not all packages were sent within {timeout} s") from error
 

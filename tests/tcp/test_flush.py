@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import math
+import socket
 import threading
 
-from support import PATIENCE
+import pytest
+from recorded import LINE_OF_X
+from support import PATIENCE, wait_until
 
 from yoton.channels import PubChannel, SubChannel
 from yoton.context import Context
+from yoton.exceptions import FlushTimeout
+from yoton.message_types import BINARY
 
 
 def test_a_flush_ends_while_other_threads_go_on_sending():
@@ -41,3 +47,22 @@ def test_a_flush_ends_while_other_threads_go_on_sending():
     for index in range(3):
         received = [int(number) for sender, number in numbers if sender == str(index)]
         assert received[: flushed[index]] == list(range(flushed[index]))
+
+
+@pytest.mark.parametrize("timeout", [None, math.inf])
+def test_a_flush_may_wait_without_limit(timeout):
+    with Context() as context:
+        binding = context.bind("localhost:0")
+        with socket.create_connection(("127.0.0.1", binding.port1)) as peer:
+            peer.sendall(LINE_OF_X)
+            wait_until(lambda: binding.is_connected)
+            PubChannel(context, "x", BINARY).send(bytes(2**24))
+            with pytest.raises(FlushTimeout):
+                context.flush(0.0)
+            flushes = [context.flush, binding.flush]
+            flushing = [threading.Thread(target=flush, args=(timeout,)) for flush in flushes]
+            for thread in flushing:
+                thread.start()
+            wait_until(lambda: not any(t.is_alive() for t in flushing) or not peer.recv(2**16))
+            assert not any(thread.is_alive() for thread in flushing)
+            context.flush(timeout)

@@ -436,7 +436,7 @@ class Connection:
             },
         }
 
-    def flush(self, timeout: float = 3.0) -> None:
+    def flush(self, timeout: float | None = 3.0) -> None:
         """Wait until all that was sent so far has left for the peer.
 
         It has then been handed to the operating system; whether the peer has read it is
@@ -445,8 +445,8 @@ class Connection:
 
         Parameters
         ----------
-        timeout : float
-            Seconds to wait at most.
+        timeout : float or None
+            Seconds to wait at most; None: without limit.
 
         Raises
         ------
