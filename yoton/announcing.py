@@ -97,7 +97,9 @@ class Announcing:
     ) -> None:
         self._lock = lock
         self._contexts_gone = contexts_gone
-        program = os.path.basename(sys.argv[0] or sys.executable or "")
+        # Where Python is embedded, there may be no arguments.
+        script = next(iter(getattr(sys, "argv", ())), "")
+        program = os.path.basename(script or sys.executable or "")
         self._directory = Directory(
             Peer(context_id, os.getpid(), socket.gethostname(), name, program)
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 
 import pytest
@@ -307,3 +309,15 @@ def test_who_waits_looks_again_when_something_has_changed(node: Node) -> None:
     node.hear(SUB)
     node.settle()
     assert not ticket.locked()
+
+
+@pytest.mark.parametrize("are_there", [True, False])
+def test_where_python_is_embedded_there_may_be_no_arguments(
+    monkeypatch: pytest.MonkeyPatch, are_there: bool
+) -> None:
+    monkeypatch.setattr(sys, "argv", [])
+    if not are_there:
+        monkeypatch.delattr(sys, "argv")
+    announcing = Announcing(threading.RLock(), OWN_ID, "", lambda gone: None)
+    [context] = announcing.graph()["contexts"]
+    assert context["program"] == os.path.basename(sys.executable)
