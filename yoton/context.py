@@ -25,7 +25,7 @@ from yoton.connection.listener import DEFAULT_MAX_CONNECTIONS, Listener
 from yoton.connection.outbox import Outbox
 from yoton.connection.protocol import Identity, contexts_gone_package, gap_package
 from yoton.connection.reconnecting import ReconnectPolicy, policy_of
-from yoton.connection.returning import SESSION_LIFETIME
+from yoton.connection.returning import SESSION_LIFETIME, pid_space
 from yoton.demand import Demand
 from yoton.ending import attend, attend_worker
 from yoton.entry import Announcement
@@ -586,6 +586,7 @@ class Context:
             tells_interest=True,
             tells_directory=True,
             answers_pings=True,
+            pid_space=pid_space(),
         )
 
     def new_outbox(self, departures: Departures | None = None) -> Outbox:

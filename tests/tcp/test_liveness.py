@@ -29,7 +29,10 @@ import ctypes
 import sys
 import time
 import yoton
+import yoton.context
 
+if len(sys.argv) > 3:
+    yoton.context.pid_space = lambda: sys.argv[3]
 context = yoton.Context()
 orders = yoton.SubChannel(context, "orders")
 context.connect(sys.argv[1], 10.0, reconnect=len(sys.argv) > 2)
@@ -95,6 +98,15 @@ def test_a_killed_process_is_a_dead_one(peer_of, arguments):
     wait_for(connection, Liveness.PROCESS_DEAD)
     wait_until(lambda: process_events() or not connection.is_alive)
     assert told[-1] is Liveness.PROCESS_DEAD
+
+
+def test_a_pid_of_another_container_means_nothing(peer_of):
+    _, process, connection, _ = peer_of("reconnect", "another container")
+    process.kill()
+    process.wait()
+    wait_until(lambda: connection.is_reconnecting)
+    wait_for(connection, Liveness.LINE_LOST)
+    assert not connection._has_peer_ended()
 
 
 def test_who_has_said_goodbye_is_not_connected(make_context):

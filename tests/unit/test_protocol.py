@@ -345,6 +345,16 @@ def test_nobody_asks_a_connecting_end_whether_it_has_room() -> None:
         assert isinstance(protocol.receive_data(data)[0], Connected)
 
 
+def test_an_end_tells_where_its_pid_means_something_if_it_knows() -> None:
+    connector = Protocol(Role.CONNECTOR, OWN.replaced(pid_space="a container"))
+    binder = Protocol(Role.BINDER, PEER)
+    binder.receive_data(connector.data_to_send())
+    connector.receive_data(binder.data_to_send())
+    [connected] = binder.receive_data(connector.data_to_send())
+    assert isinstance(connected, Connected)
+    assert connected.peer.pid_space == "a container"
+
+
 @roles
 @both
 @pytest.mark.parametrize("receive", [Protocol.receive_data, receive_byte_by_byte])

@@ -14,7 +14,13 @@ from yoton.connection.accepting import HANDSHAKE_TIMEOUT, Acceptor
 from yoton.connection.base import Connection, Status
 from yoton.connection.protocol import Connected, Event, Identity, Protocol, Resumed, Role
 from yoton.connection.reconnecting import ReconnectPolicy
-from yoton.connection.returning import SESSION_LIFETIME, Expectation, ProcessWatch, Reconnector
+from yoton.connection.returning import (
+    SESSION_LIFETIME,
+    Expectation,
+    ProcessWatch,
+    Reconnector,
+    pid_space,
+)
 from yoton.connection.session import Session
 from yoton.connection.streams import ByteStream
 from yoton.connection.threaded import hang_up, peer_in, shake_hands
@@ -229,7 +235,7 @@ class StreamConnection(Connection):
 
     def run(self, stream: ByteStream, protocol: Protocol, greeting: Sequence[Event]) -> bool:
         """See `Connection.run`."""
-        self._line_found(stream, greeting)
+        self._line_found(greeting)
         return super().run(stream, protocol, greeting)
 
     def resume(
@@ -240,16 +246,17 @@ class StreamConnection(Connection):
         if not self._status_changed.wait_for(self._claim_telling, Deadline(HANDSHAKE_TIMEOUT)):
             return False
         try:
-            self._line_found(stream, greeting)
+            self._line_found(greeting)
             return super().resume(stream, protocol, greeting, place)
         finally:
             self._end_telling()
 
-    def _line_found(self, stream: ByteStream, greeting: Sequence[Event]) -> None:
+    def _line_found(self, greeting: Sequence[Event]) -> None:
         self._line_since = monotonic()
         self._is_missed = False
-        is_near = stream.peer_address[0] == stream.local_address[0]
-        self._process = ProcessWatch(peer_in(greeting).pid) if is_near else None
+        peer = peer_in(greeting)
+        is_visible = peer.pid_space and peer.pid_space == pid_space()
+        self._process = ProcessWatch(peer.pid) if is_visible else None
 
     def _line_lost(self) -> None:
         assert self._returning is not None  # or the line would have been the end

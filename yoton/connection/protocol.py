@@ -170,6 +170,8 @@ class Identity(Record):
         Whether it tells which contexts there are, and wants to know.
     answers_pings : bool
         Whether it answers a ping.
+    pid_space : str
+        Where its pid means that process: the same text at all ends where it does. "": unknown.
     """
 
     __slots__ = (
@@ -180,6 +182,7 @@ class Identity(Record):
         "max_data_size",
         "name",
         "pid",
+        "pid_space",
         "received",
         "session",
         "speaks_msgpack",
@@ -201,6 +204,7 @@ class Identity(Record):
         session: str = "",
         received: Place = BEGINNING,
         answers_pings: bool = False,
+        pid_space: str = "",
     ) -> None:
         self.id = id
         self.pid = pid
@@ -214,6 +218,7 @@ class Identity(Record):
         self.session = session
         self.received = received
         self.answers_pings = answers_pings
+        self.pid_space = pid_space
 
     @property
     def has_session(self) -> bool:
@@ -650,6 +655,8 @@ def _encode_hello(own: Identity) -> bytes:
         "directory": own.tells_directory,
         "pings": own.answers_pings,
     }
+    if own.pid_space:
+        hello["pid_space"] = own.pid_space
     if own.keeps_sessions:
         hello["sessions"] = True
     if own.session:
@@ -808,6 +815,7 @@ def _decode_hello(package: Package, peer: Identity) -> Identity:
         received=_place_in(hello),
         tells_directory=_field(hello, "directory", bool, False),
         answers_pings=_field(hello, "pings", bool, False),
+        pid_space=_field(hello, "pid_space", str, ""),
     )
 
 

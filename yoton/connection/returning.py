@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import logging
 import math
 import os
@@ -191,7 +192,6 @@ class ProcessWatch:
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        # In another container, the same number would mean another process, or none.
         self._was_seen = not self._is_absent()
 
     @property
@@ -210,6 +210,20 @@ class ProcessWatch:
             return True
         except OSError:
             return False  # it is somebody else's
+
+
+def pid_space() -> str:
+    """Get a text that is the same in all processes for which a pid means the same process.
+
+    That are those of one running system and one of its namespaces: two containers may share a
+    network, and the way to another machine may begin at this one. "" where nobody can tell.
+    """
+    try:
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            system = binascii.crc32(file.read())
+        return f"{system:08x} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
 
 
 def _chance() -> float:
