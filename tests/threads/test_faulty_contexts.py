@@ -12,7 +12,7 @@ from support import PATIENCE, wait_until
 
 import yoton
 from yoton.connection import threaded
-from yoton.connection.faults import Faults, FaultyStream, faulty_stream_pair
+from yoton.connection.faults import Faults, FaultyStream, faulty_lines, faulty_stream_pair
 from yoton.connection.memory import memory_stream_pair
 from yoton.connection.streams import ByteStream
 from yoton.testing import JoinedConnection, join_contexts
@@ -197,3 +197,106 @@ def test_a_line_that_stalls_is_seen_as_lost_until_it_resumes(to_close: ExitStack
         stream.resume()
     for connection in connections:
         wait_until(lambda c=connection: c.liveness is yoton.Liveness.RUNNING)
+
+
+# Lines to an address
+
+ADDRESS = "memory://to be tested"
+QUICKLY = yoton.ReconnectPolicy(first_delay=0.001, ceiling=0.01)
+
+
+class Clients:
+    """One context that listens, and one that connects again whenever its line is lost."""
+
+    def __init__(self) -> None:
+        self.server, self.client = yoton.Context(), yoton.Context()
+        self.sub = yoton.SubChannel(self.server, "news")
+        self.pub = yoton.PubChannel(self.client, "news")
+        self.server.listen(ADDRESS)
+        self.connection = self.client.connect(ADDRESS, PATIENCE, reconnect=QUICKLY)
+
+    def close(self) -> None:
+        self.client.close()
+        self.server.close()
+
+
+@contextlib.contextmanager
+def clients() -> Iterator[Clients]:
+    made = Clients()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def test_who_reconnects_gets_another_faulty_line() -> None:
+    with faulty_lines(ADDRESS, Faults(max_piece=20)) as lines, clients() as both:
+        for number in range(5):
+            lines.cut()
+            both.pub.send(f"after {number} cuts")
+            assert both.sub.recv(PATIENCE) == f"after {number} cuts"
+        assert both.connection.stats()["reconnections"] >= 5
+        assert all(isinstance(each, FaultyStream) for each in lines.streams)
+        assert isinstance(both.connection._link._stream, FaultyStream)
+
+
+def test_nobody_gets_a_line_while_they_are_down() -> None:
+    with faulty_lines(ADDRESS, Faults()) as lines, clients() as both:
+        lines.take_down()
+        wait_until(lambda: both.connection.is_reconnecting)
+        with pytest.raises(yoton.ConnectFailed):
+            both.server.connect(ADDRESS, 0.0)
+        both.pub.send("later")
+        assert both.connection.is_reconnecting
+        lines.bring_up()
+        assert both.sub.recv(PATIENCE) == "later"
+
+
+def test_lines_that_are_made_during_a_stall_stall_as_well() -> None:
+    with faulty_lines(ADDRESS, Faults()) as lines, clients() as both:
+        before = lines.streams
+        lines.stall()
+        assert all(each._is_stalled for each in before)
+        lines.cut()
+        wait_until(lambda: set(lines.streams) - set(before))
+        both.pub.send("later")
+        assert both.sub.recv(0.1) == ""
+        lines.resume()
+        assert both.sub.recv(PATIENCE) == "later"
+
+
+def test_the_end_of_the_faults_ends_a_stall_and_leaves_the_lines() -> None:
+    with contextlib.ExitStack() as stack:
+        with faulty_lines(ADDRESS, Faults()) as lines:
+            both = stack.enter_context(clients())
+            lines.stall()
+            both.pub.send("later")
+        assert both.sub.recv(PATIENCE) == "later"
+        assert both.connection.stats()["reconnections"] == 0
+        # From now on they are as ever.
+        both.connection._link.lose_line()
+        both.pub.send("without faults")
+        assert both.sub.recv(PATIENCE) == "without faults"
+        assert not isinstance(both.connection._link._stream, FaultyStream)
+
+
+def test_the_same_seed_does_the_same_to_the_same_lines() -> None:
+    def cut_places(seed: int) -> list[int]:
+        with faulty_lines(ADDRESS, Faults(cut_after=(1, 10**6)), seed) as lines:
+            pairs = [lines._make() for _ in range(5)]
+            return [end._plan._course._until_cut for pair in pairs for end in pair]
+
+    assert cut_places(1) == cut_places(1)
+    assert len({*cut_places(1), *cut_places(2)}) == 20
+
+
+@pytest.mark.parametrize("address", ["localhost:0", "unix:///tmp/x", "memory://"])
+def test_only_lines_in_this_process_can_be_faulty(address: str) -> None:
+    with pytest.raises(ValueError, match=r"memory"), faulty_lines(address, Faults()):
+        pass
+
+
+def test_lines_are_made_faulty_by_one_at_a_time() -> None:
+    for _ in range(2):
+        with faulty_lines(ADDRESS, Faults()), pytest.raises(yoton.ArgumentError):
+            faulty_lines(ADDRESS, Faults()).__enter__()

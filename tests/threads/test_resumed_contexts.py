@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import random
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -25,11 +24,8 @@ from hypothesis.stateful import (
 from support import PATIENCE, wait_until
 
 import yoton
-from yoton.connection import memory, transports
 from yoton.connection.base import Connection
-from yoton.connection.faults import Faults, FaultyStream
-from yoton.connection.memory import memory_stream_pair
-from yoton.connection.streams import ByteStream
+from yoton.connection.faults import Faults, faulty_lines
 
 #: Of each kind. What cannot be repeated exactly is not made smaller either.
 SEARCH = settings(
@@ -51,53 +47,6 @@ BUNDLED = 8
 LITTLE = 3000
 
 _names = itertools.count()
-
-
-class Lines:
-    """Makes faulty lines to all who listen in this process, and cuts them.
-
-    Attributes
-    ----------
-    chance : random.Random
-        Decides on the faults.
-    cuts : int
-        How many ends of lines were cut.
-    """
-
-    def __init__(self) -> None:
-        self.chance = random.Random(0)
-        self.cuts = 0
-        self._closed: set[str] = set()
-        self._streams: dict[str, list[FaultyStream]] = {}
-
-    def connect(self, name: str) -> ByteStream:
-        """In place of `connect_memory`."""
-        if name in self._closed:
-            raise ConnectionRefusedError("no line today")
-        return memory.connect_memory(name)
-
-    def pair(self, name: str) -> tuple[FaultyStream, ...]:
-        """In place of `memory_stream_pair`."""
-        streams = tuple(
-            FaultyStream(stream, FAULTS, self.chance.randrange(2**32))
-            for stream in memory_stream_pair(name=name)
-        )
-        self._streams.setdefault(name, []).extend(streams)
-        return streams
-
-    def cut(self, name: str) -> None:
-        """Cut all lines that lead there."""
-        for stream in self._streams.pop(name, []):
-            self.cuts += 1
-            stream.cut()
-
-    def close(self, name: str) -> None:
-        """Cut them, and let nobody make another one."""
-        self._closed.add(name)
-        self.cut(name)
-
-    def open(self, name: str) -> None:
-        self._closed.discard(name)
 
 
 class Publisher:
@@ -157,19 +106,20 @@ class Kept(NamedTuple):
 class Network(RuleBasedStateMachine):
     """Publishers at both ends of a relay, and subscribers that come and go."""
 
-    def __init__(self, lines: Lines, kept: Kept) -> None:
+    def __init__(self, cuts: list[int], kept: Kept) -> None:
         super().__init__()
-        self._lines = lines
+        # How many ends of lines were cut, each time.
+        self._cuts = cuts
         self._kept = kept
         self._stack = ExitStack()
         self._are_books_right = True
 
     @initialize(seed=st.integers(0, 2**32))
     def make(self, seed: int) -> None:
-        self._lines.chance.seed(seed)
+        self._address = f"memory://relay {next(_names)}"
+        self._lines = self._stack.enter_context(faulty_lines(self._address, FAULTS, seed))
         self._relay = self._context()
-        self._name = f"relay {next(_names)}"
-        self._relay.listen(f"memory://{self._name}", session_lifetime=PATIENCE)
+        self._relay.listen(self._address, session_lifetime=PATIENCE)
         # All that ever were, and those that live.
         self._publishers: list[Publisher] = []
         self._sources: list[Publisher] = []
@@ -190,9 +140,9 @@ class Network(RuleBasedStateMachine):
         return self._stack.enter_context(yoton.Context(queue_params=(10**6, "old")))
 
     def _connect(self, context: yoton.Context) -> None:
-        self._lines.open(self._name)
+        self.let_come_back()
         # A line may be cut while hands are shaken, and the first time has to succeed.
-        connection = context.connect(f"memory://{self._name}", PATIENCE, reconnect=QUICKLY)
+        connection = context.connect(self._address, PATIENCE, reconnect=QUICKLY)
         wait_until(lambda: self._accepted(context) is not None)
         self._keep_little(connection, self._kept.by_publishers)
         self._keep_little(self._accepted(context), self._kept.by_relay)
@@ -222,15 +172,17 @@ class Network(RuleBasedStateMachine):
 
     @rule()
     def cut(self) -> None:
-        self._lines.cut(self._name)
+        self._cuts.append(len(self._lines.streams))
+        self._lines.cut()
 
     @rule()
     def cut_for_long(self) -> None:
-        self._lines.close(self._name)
+        self._cuts.append(len(self._lines.streams))
+        self._lines.take_down()
 
     @rule()
     def let_come_back(self) -> None:
-        self._lines.open(self._name)
+        self._lines.bring_up()
 
     @precondition(lambda self: len(self._subscribers) < 4 and not self._kept.by_publishers)
     @rule()
@@ -285,19 +237,12 @@ class Network(RuleBasedStateMachine):
                 self._settle()
 
 
-@pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch) -> Lines:
-    made = Lines()
-    monkeypatch.setattr(transports, "connect_memory", made.connect)
-    monkeypatch.setattr(memory, "memory_stream_pair", made.pair)
-    return made
-
-
 @pytest.mark.parametrize(
     "kept",
     [Kept(False, False), Kept(True, False), Kept(False, True)],
     ids=["all is kept", "publishers keep little", "the relay keeps little"],
 )
-def test_the_books_are_right_whatever_happens(lines: Lines, kept: Kept) -> None:
-    run_state_machine_as_test(functools.partial(Network, lines, kept), settings=SEARCH)
-    assert lines.cuts > 50
+def test_the_books_are_right_whatever_happens(kept: Kept) -> None:
+    cuts: list[int] = []
+    run_state_machine_as_test(functools.partial(Network, cuts, kept), settings=SEARCH)
+    assert sum(cuts) > 50

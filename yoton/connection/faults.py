@@ -1,4 +1,4 @@
-"""A line on which things go wrong: for tests of what a program does then.
+"""Lines on which things go wrong: for tests of what a program does then.
 
 A `FaultyStream` stands before another stream. What comes over that is late, in pieces, damaged or
 cut off, as its `Faults` and a seed say (see `yoton.connection.fault_plan`), and a test can cut the
@@ -8,18 +8,26 @@ no thread.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import math
 import threading
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterator, Sequence
 
+from yoton.address import parse_address
 from yoton.clock import Deadline, monotonic
 from yoton.connection.fault_plan import FaultPlan, Faults, check_faults, line_cut
 from yoton.connection.liveness import LOST_LINE_RETRANSMISSIONS
-from yoton.connection.memory import DEFAULT_CAPACITY, memory_stream_pair
+from yoton.connection.memory import DEFAULT_CAPACITY, line_makers, memory_stream_pair
 from yoton.connection.streams import READ_SIZE, ByteStream
+from yoton.exceptions import ArgumentError
 from yoton.waiting import WaitPoint
 
-__all__ = ["Faults", "FaultyStream", "faulty_stream_pair"]
+__all__ = ["Faults", "FaultyLines", "FaultyStream", "faulty_lines", "faulty_stream_pair"]
+
+#: Lines of one seed, to each of which the faults come in another way.
+_LINES_OF_A_SEED = 2**32
 
 
 def faulty_stream_pair(
@@ -45,6 +53,121 @@ def faulty_stream_pair(
     check_faults(faults, seed)
     first, second = memory_stream_pair(capacity)
     return FaultyStream(first, faults, 2 * seed), FaultyStream(second, faults, 2 * seed + 1)
+
+
+@contextlib.contextmanager
+def faulty_lines(address: str, faults: Faults, seed: int = 0) -> Iterator[FaultyLines]:
+    """Have all lines that are made to an address in this process be faulty, in a ``with``.
+
+    Also those that are made because one was lost, and lead to who connects with ``reconnect``.
+    After the ``with``, lines that are there stay, and none stalls.
+
+    Parameters
+    ----------
+    address : str
+        ``memory://name``; somebody listens there, or will do.
+    faults : Faults
+        What goes wrong, in each direction.
+    seed : int
+        Decides where the faults leave a choice, for each line in another way.
+
+    Yields
+    ------
+    FaultyLines
+        To cut them, have them stall, and the like.
+
+    Raises
+    ------
+    AddressError
+        The address has another form. A ValueError.
+    ArgumentError
+        It is none in this process, or has faulty lines already; or faults or seed are of another
+        kind. A ValueError.
+    """
+    where = parse_address(address)
+    if where.transport != "memory":
+        raise ArgumentError(f"lines are made faulty at memory://name, not at {address!r}")
+    lines = FaultyLines(where.host, faults, seed)
+    if line_makers.setdefault(where.host, lines._make) != lines._make:
+        raise ArgumentError(f"the lines to {address!r} are faulty already")
+    try:
+        yield lines
+    finally:
+        del line_makers[where.host]
+        lines.resume()
+
+
+class FaultyLines:
+    """The lines to an address in this process; see `faulty_lines`. From any thread.
+
+    Attributes
+    ----------
+    faults : Faults
+        What goes wrong on the lines that are made from now on. May be assigned to.
+    """
+
+    def __init__(self, name: str, faults: Faults, seed: int) -> None:
+        check_faults(faults, seed)
+        self.faults = faults
+        self._name = name
+        self._next_seed = seed * _LINES_OF_A_SEED
+        # Guards what follows, and the seed.
+        self._lock = threading.RLock()
+        self._streams: weakref.WeakSet[FaultyStream] = weakref.WeakSet()
+        self._is_stalled = False
+        self._is_down = False
+
+    @property
+    def streams(self) -> list[FaultyStream]:
+        """Both ends of each line that somebody has, in any order."""
+        with self._lock:
+            return list(self._streams)
+
+    def cut(self) -> None:
+        """Cut the lines that are there; who reconnects gets others."""
+        for stream in self.streams:
+            stream.cut()
+
+    def take_down(self) -> None:
+        """Cut the lines that are there, and let nobody make others until `bring_up`."""
+        with self._lock:
+            self._is_down = True
+        self.cut()
+
+    def bring_up(self) -> None:
+        """End a `take_down`."""
+        with self._lock:
+            self._is_down = False
+
+    def stall(self) -> None:
+        """Let nothing through until `resume`, also on lines that are made meanwhile."""
+        with self._lock:
+            self._is_stalled = True
+        for stream in self.streams:
+            stream.stall()
+
+    def resume(self) -> None:
+        """End a `stall`; what is due by now comes at once."""
+        with self._lock:
+            self._is_stalled = False
+        for stream in self.streams:
+            stream.resume()
+
+    def _make(self) -> tuple[ByteStream, ByteStream]:
+        pair = memory_stream_pair(name=self._name)
+        with self._lock:
+            if self._is_down:
+                raise ConnectionRefusedError(errno.ECONNREFUSED, "the line was taken down")
+            first, second = (
+                FaultyStream(stream, self.faults, 2 * self._next_seed + index)
+                for index, stream in enumerate(pair)
+            )
+            self._next_seed += 1
+            for stream in (first, second):
+                self._streams.add(stream)
+                if self._is_stalled:
+                    stream.stall()
+        return first, second
 
 
 class FaultyStream:
