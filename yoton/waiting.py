@@ -11,7 +11,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 
-from yoton.clock import Deadline
+from yoton.clock import LONGEST_WAIT, Deadline
 
 
 class Bell:
@@ -33,8 +33,8 @@ class Bell:
             self._lock.release()
 
     def wait(self, timeout: float) -> None:
-        """Wait until it is rung, unless it has been, or so many seconds have passed."""
-        self._lock.acquire(timeout=_at_most(timeout))
+        """Wait until it is rung, unless it has been, or so many seconds; `LONGEST_WAIT` at most."""
+        self._lock.acquire(timeout=min(timeout, LONGEST_WAIT))
 
 
 class WaitPoint:
