@@ -20,7 +20,16 @@ import pytest
 from manual_scheduler import ManualScheduler
 from support import PATIENCE, connect, wait_until
 
-from yoton.channels import PubChannel, SubChannel, negotiating, replier_status, reqrep
+from yoton.channels import (
+    PubChannel,
+    RepChannel,
+    ReqChannel,
+    SubChannel,
+    negotiating,
+    replier_status,
+    replying,
+    requesting,
+)
 from yoton.channels.exporting import export
 from yoton.channels.negotiation import (
     ASK,
@@ -31,7 +40,6 @@ from yoton.channels.negotiation import (
     SETTLE,
     Requester,
 )
-from yoton.channels.reqrep import RepChannel, ReqChannel
 from yoton.clock import Deadline
 from yoton.context import Context
 from yoton.events import app, call_later, process_events
@@ -164,7 +172,8 @@ def scheduler(monkeypatch) -> ManualScheduler:
     """Time that stands still unless the test moves it, for the timers of the negotiation."""
     scheduler = ManualScheduler()
     monkeypatch.setattr(negotiating, "scheduler", scheduler)
-    monkeypatch.setattr(reqrep, "scheduler", scheduler)
+    monkeypatch.setattr(requesting, "scheduler", scheduler)
+    monkeypatch.setattr(replying, "scheduler", scheduler)
     return scheduler
 
 
@@ -1135,7 +1144,7 @@ def test_an_offer_that_is_not_answered_ends(pair, make_context, scheduler, mode)
 
 REPLIER = """
     import sys, time
-    from yoton.channels.reqrep import RepChannel
+    from yoton.channels import RepChannel
     from yoton.context import Context
 
     class Sleeper(RepChannel):
@@ -1151,7 +1160,7 @@ REPLIER = """
 
 INTERRUPTED = """
     import signal, sys
-    from yoton.channels.reqrep import ReqChannel
+    from yoton.channels import ReqChannel
     from yoton.context import Context
 
     # A process that was started in the background ignores it.

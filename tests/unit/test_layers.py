@@ -51,7 +51,7 @@ channels.error_replies channels.exporting
 channels.forked_output channels.coalescing channels.outgoing
 channels.base channels.future channels.runners
 channels.publishing channels.subscribing channels.state channels.negotiating
-channels.file channels.simple_socket channels.reqrep
+channels.file channels.simple_socket channels.requesting channels.replying
 channels
 """
 

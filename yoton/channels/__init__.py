@@ -8,7 +8,8 @@ from yoton.channels.file import FileWrapper
 from yoton.channels.future import Future
 from yoton.channels.publishing import PubChannel
 from yoton.channels.replier_status import ReplierStatus
-from yoton.channels.reqrep import RepChannel, ReqChannel
+from yoton.channels.replying import RepChannel
+from yoton.channels.requesting import ReqChannel
 from yoton.channels.simple_socket import SimpleSocket
 from yoton.channels.state import StateChannel
 from yoton.channels.subscribing import SubChannel, select_sub_channel
