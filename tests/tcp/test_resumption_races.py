@@ -375,6 +375,7 @@ def test_what_was_dropped_stays_counted_over_all_lines(make_context):
         pub = PubChannel(client, "news")
         for _ in range(15):
             pub.send("too many")
+        client.flush_burst()
         assert connection.dropped == 5
         wait_until(lambda: connection.is_connected and listener.connections)
         connection.flush(PATIENCE)
