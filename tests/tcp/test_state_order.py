@@ -106,6 +106,21 @@ def test_a_state_that_another_thread_sets_meanwhile_is_the_last_to_leave(make_co
     assert state.recv() == "newer" and sent[-1] == b"newer"
 
 
+def test_a_state_without_a_version_that_comes_meanwhile_is_not_repeated(make_context, monkeypatch):
+    context = make_context()
+    state = StateChannel(context, "slot")
+    sent = []
+
+    def send_while_another_comes(envelope, data, *args, **kwargs):
+        sent.append(data)
+        state.deliver(package("old one, repeated for a newcomer"), iter([1]))
+        state.packages_delivered()
+
+    monkeypatch.setattr(context, "send_package", send_while_another_comes)
+    state.send("new")
+    assert sent == [b"new"]
+
+
 @pytest.mark.parametrize("overflow", ["old", "new"])
 def test_the_newest_state_gets_through_a_relay_with_a_small_queue(make_context, overflow):
     first, last = make_context(), make_context()

@@ -85,6 +85,8 @@ class StateChannel(BaseChannel):
         # The state itself, to compare with. It is handed out to nobody who could change it.
         self._state: Any = self._message_type.message_from_bytes(b"")
         self._version = Version(0, 0)
+        # That of the state that was set here last.
+        self._own_version = self._version
         # In place of the inbox: the newest state that came, with its version, and a number. It
         # stays there when it was taken over, as Ctrl-C may come in the middle of that.
         self._arrived: deque[tuple[tuple[Package, Version], int]] = deque(maxlen=1)
@@ -127,12 +129,13 @@ class StateChannel(BaseChannel):
         with self._state_lock:
             if self._is_closed:
                 raise self._closed_error()
-            version = self._version = self._version.next(self._context.id, time.time())
+            version = self._version.next(self._context.id, time.time())
+            self._version = self._own_version = version
             self._data, self._state = data, state
             dest_seq = self._dest_seq()
         envelope = self._msgpack_envelope if is_msgpack else self._envelope
         self._context.send_package(envelope, data, dest_seq)
-        if self._version is not version:
+        if self._has_newer_own(version):
             # What goes wrong with a state that another thread has set is told there.
             with contextlib.suppress(YotonError):
                 self.send_last()
@@ -140,14 +143,24 @@ class StateChannel(BaseChannel):
 
     def send_last(self) -> None:
         """Send the state once more, for those who do not have it yet."""
-        version = None
-        # Whoever has sent a state looks again: the last one that leaves has to be the newest.
-        while self._version is not version:
+        has_to_send = True
+        while has_to_send:
             with self._state_lock:
                 state, data, version = self._state, self._data, self._version
                 dest_seq = self._dest_seq()
             if data:
                 self._send(state, dest_seq=dest_seq, may_wait=False)
+            has_to_send = self._has_newer_own(version)
+
+    def _has_newer_own(self, version: Version) -> bool:
+        """Tell whether another thread has set a state after the one that was just sent.
+
+        Whoever has sent a state looks again: the last one that leaves has to be the newest. Not
+        for a state that came meanwhile: where none has a version, that may be an old one, repeated
+        for a newcomer, which would win then.
+        """
+        present = self._version
+        return present is not version and present is self._own_version
 
     def _supersede_what_waits(self) -> None:
         """Leave out what waits for peers that do not keep up, but for the newest state."""
