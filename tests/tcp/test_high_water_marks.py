@@ -23,9 +23,6 @@ from yoton.marks import MESSAGE_OVERHEAD
 from yoton.message_types import BINARY
 from yoton.package import Bundle, Package, slot_number
 
-#: More than leaves in the milliseconds that it takes to hear that one has to wait.
-MANY = 100_000
-
 
 def texts(numbers):
     return [str(number) for number in numbers]
@@ -176,16 +173,29 @@ def test_a_closed_subscriber_still_tells_what_was_dropped_at_its_mark(pair):
 def test_a_subscriber_that_blocks_loses_nothing_and_needs_no_event_loop(ends):
     pub, sub = PubChannel(ends[0], "x"), SubChannel(ends[1], "x")
     sub.set_high_water_mark(20, policy="block")
-    sender = start_sending(pub, MANY)
+    is_enough, sent = threading.Event(), []
+
+    def send_on():
+        # However long it takes until the word comes that it has to wait.
+        for number in itertools.takewhile(lambda _: not is_enough.is_set(), itertools.count()):
+            pub.send(str(number))
+            sent.append(number)
+
+    sender = threading.Thread(target=send_on, daemon=True)
+    sender.start()
     wait_until(lambda: pub._hold.is_lasting)
-    # It has not received anything: the publisher would go on after a second in sync mode.
-    time.sleep(1.2)
-    pending = sub.pending
-    assert 20 <= pending < MANY
-    time.sleep(0.1)
-    assert sub.pending == pending
-    assert [sub.recv(PATIENCE) for _ in range(MANY)] == texts(range(MANY))
+    pending = -1
+    while pending != sub.pending:
+        # In sync mode, the publisher would go on after a second.
+        pending = sub.pending
+        time.sleep(1.2)
+    assert pending >= 20
+    is_enough.set()
+    received = [sub.recv(PATIENCE) for _ in range(pending)]
     sender.join(PATIENCE)
+    assert not sender.is_alive()
+    received += [sub.recv(PATIENCE) for _ in sent[len(received) :]]
+    assert received == texts(sent)
     assert sub.dropped == 0
 
 
