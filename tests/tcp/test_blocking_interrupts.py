@@ -201,6 +201,8 @@ def test_ctrl_c(scene: Scene, prepare: Callable[[Scene], Wait]) -> None:
     check_messages(scene)
 
 
+# Between opening a file of /proc and the "with" that closes it, Python itself closes it, and warns.
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def test_an_interrupt_while_connecting_leaves_no_connection_behind() -> None:
     moment = 1
     with Context() as server:
