@@ -226,12 +226,12 @@ class Announcing:
             channels = dict(self._channels)
             before = self._directory.in_reach
             told = self._directory.settle([c.endpoint for c in channels.values() if c.is_open])
-            for line, news in told:
-                line.tell_news(news)
+            for each in told:
+                each.line.tell_news(each.news)
             changed = self._find_other_peers(channels)
             self._miss(before.keys() - self._directory.in_reach.keys())
-        for line, _ in told:
-            line.kick()
+        for each in told:
+            each.line.kick()
         for channel, gone in changed.items():
             channel.peers_have_changed(gone)
         self._tell_of_cut()

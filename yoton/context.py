@@ -633,10 +633,10 @@ class Context:
         passed_on = [loss for loss in gap.losses if loss.dest_id != self._id]
         if passed_on:
             self._tell_others(gap_package(passed_on), connection)
-        for number, dest_id, messages in gap.losses:
-            slot = self._slots.receiving.get(number)
-            if slot is not None and dest_id in (EVERYONE, self._id):
-                slot.receiver.messages_lost(messages)
+        for loss in gap.losses:
+            slot = self._slots.receiving.get(loss.slot)
+            if slot is not None and loss.dest_id in (EVERYONE, self._id):
+                slot.receiver.messages_lost(loss.messages)
 
     def line_closing(self, connection: Connection) -> None:
         """Have the connection keep what is sent from now on, for another line."""

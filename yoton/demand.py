@@ -97,10 +97,10 @@ class Demand:
 
         Returns the connections that have to be kicked.
         """
-        for connection, notice in tells:
-            connection.tell(notice)
-            self._seal(connection)
-        return [connection for connection, _ in tells]
+        for each in tells:
+            each.line.tell(each.notice)
+            self._seal(each.line)
+        return [each.line for each in tells]
 
     def _ask_for(self, want: Callable[..., tuple[int, list[Tell]]], *args: Any) -> list[int]:
         """Have what was declined sent again; the list gets the token of that when it is done."""

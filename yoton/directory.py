@@ -13,7 +13,7 @@ When they come into reach they are told, as if they had just come.
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from yoton.entry import (
     MAX_NEIGHBOURS,
@@ -26,6 +26,7 @@ from yoton.entry import (
     fitting,
     with_short_texts,
 )
+from yoton.record import Record
 
 #: Contexts that are known at most. A network has dozens; the limit keeps a peer that invents
 #: some from taking memory: 64 MiB as they travel.
@@ -62,11 +63,14 @@ class News:
         return list(self._data.values())
 
 
-class Told(NamedTuple):
+class Told(Record):
     """What has to be told over a line."""
 
-    line: Any
-    news: News
+    __slots__ = ("line", "news")
+
+    def __init__(self, line: Any, news: News) -> None:
+        self.line = line
+        self.news = news
 
 
 class _End:
@@ -226,7 +230,7 @@ class Directory:
         }
         return {
             "contexts": [
-                {**peer._asdict(), "is_own": peer.id == self._id}
+                {**peer.as_dict(), "is_own": peer.id == self._id}
                 for peer in _peers_at(pairs, entries)
             ],
             "connections": [list(pair) for pair in sorted(pairs)],
@@ -319,13 +323,14 @@ def _peers_at(pairs: Collection[tuple[int, int]], entries: dict[int, Entry]) -> 
     """Get all contexts, also those of which nothing but their id is known."""
     known = {i: entry.peer for i, entry in entries.items()}
     nameless = {i: Peer(i, 0, "", "", "") for pair in pairs for i in pair if i not in known}
-    return sorted([*known.values(), *nameless.values()])
+    return sorted([*known.values(), *nameless.values()], key=lambda peer: peer.id)
 
 
 def _channels_by_slot(entries: dict[int, Entry]) -> dict[str, list[dict[str, Any]]]:
     channels: dict[str, list[dict[str, Any]]] = {}
     for i, entry in sorted(entries.items()):
-        for kind, sends_on, receives_on in entry.endpoints:
+        for endpoint in entry.endpoints:
+            kind, sends_on, receives_on = endpoint.fields()
             for slot in sorted({sends_on, receives_on}):
                 channels.setdefault(slot, []).append(
                     {

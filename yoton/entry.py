@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from yoton import tagged
@@ -27,7 +27,7 @@ MAX_TEXT_LENGTH = 250
 _UINT64 = 2**64
 
 
-class Peer(NamedTuple):
+class Peer(Record):
     """A context of the network.
 
     Parameters
@@ -44,14 +44,27 @@ class Peer(NamedTuple):
         File name of the program.
     """
 
-    id: int
-    pid: int
-    host: str
-    name: str
-    program: str
+    __slots__ = ("host", "id", "name", "pid", "program")
+
+    def __init__(self, id: int, pid: int, host: str, name: str, program: str) -> None:
+        self.id = id
+        self.pid = pid
+        self.host = host
+        self.name = name
+        self.program = program
+
+    def as_dict(self) -> dict[str, int | str]:
+        """Get it as plain data."""
+        return {
+            "id": self.id,
+            "pid": self.pid,
+            "host": self.host,
+            "name": self.name,
+            "program": self.program,
+        }
 
 
-class Endpoint(NamedTuple):
+class Endpoint(Record):
     """A channel, as others know it.
 
     Parameters
@@ -62,9 +75,16 @@ class Endpoint(NamedTuple):
         Full names of its slots, see `yoton.package.normal_slot_name`.
     """
 
-    kind: str
-    sends_on: str
-    receives_on: str
+    __slots__ = ("kind", "receives_on", "sends_on")
+
+    def __init__(self, kind: str, sends_on: str, receives_on: str) -> None:
+        self.kind = kind
+        self.sends_on = sends_on
+        self.receives_on = receives_on
+
+    def fields(self) -> tuple[str, str, str]:
+        """Get what travels of it."""
+        return self.kind, self.sends_on, self.receives_on
 
 
 class Entry(Record):
@@ -97,11 +117,14 @@ class Entry(Record):
         self.neighbours = neighbours
 
 
-class SlotEnd(NamedTuple):
+class SlotEnd(Record):
     """A slot, and which side of it."""
 
-    slot: str
-    is_sender: bool
+    __slots__ = ("is_sender", "slot")
+
+    def __init__(self, slot: str, is_sender: bool) -> None:
+        self.slot = slot
+        self.is_sender = is_sender
 
 
 class Announcement:
@@ -132,10 +155,10 @@ def announcement_of(entry: Entry) -> Announcement:
     """Write an entry as it travels."""
     peer = entry.peer
     fields = {
-        **peer._asdict(),
+        **peer.as_dict(),
         "id": _signed(peer.id),
         "version": entry.version,
-        "channels": list(entry.endpoints),
+        "channels": [endpoint.fields() for endpoint in entry.endpoints],
         "neighbours": [_signed(i) for i in sorted(entry.neighbours)],
     }
     # The encoding that a process without msgpack reads too.
@@ -206,7 +229,7 @@ def with_short_texts(peer: Peer) -> Peer:
         return text[:MAX_TEXT_LENGTH].encode("utf-8", "replace").decode()
 
     host, name, program = map(short, (peer.host, peer.name, peer.program))
-    return peer._replace(host=host, name=name, program=program)
+    return peer.replaced(host=host, name=name, program=program)
 
 
 def fitting(entry: Entry) -> Entry:
@@ -216,7 +239,7 @@ def fitting(entry: Entry) -> Entry:
     endpoints = []
     for endpoint in entry.endpoints[:MAX_CHANNELS]:
         try:
-            room -= len(tagged.encode(endpoint))
+            room -= len(tagged.encode(endpoint.fields()))
         except CodecError:
             continue  # a name that is no text
         if room < 0:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 from yoton.package import EVERYONE, SLOT_LINK, Package, Place
 from yoton.record import Record
@@ -14,7 +13,7 @@ from yoton.record import Record
 MAX_LOSSES = 2000
 
 
-class Loss(NamedTuple):
+class Loss(Record):
     """Messages that will not arrive.
 
     Parameters
@@ -27,9 +26,12 @@ class Loss(NamedTuple):
         How many they are.
     """
 
-    slot: int
-    dest_id: int
-    messages: int
+    __slots__ = ("dest_id", "messages", "slot")
+
+    def __init__(self, slot: int, dest_id: int, messages: int) -> None:
+        self.slot = slot
+        self.dest_id = dest_id
+        self.messages = messages
 
 
 class Gap(Record):
@@ -77,11 +79,10 @@ class Losses:
 
     def add(self, loss: Loss) -> None:
         """Add a loss. What is beyond the slots and destinations that can be told is of slot 0."""
-        slot, dest_id, messages = loss
-        key = slot, dest_id
+        key = loss.slot, loss.dest_id
         if key not in self._messages and len(self._messages) >= MAX_LOSSES:
             key = 0, EVERYONE
-        self._messages[key] = self._messages.get(key, 0) + messages
+        self._messages[key] = self._messages.get(key, 0) + loss.messages
 
     def clear(self) -> None:
         """Forget them all."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Hashable, Iterable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from yoton.package import FIRST_CHANNEL_SLOT
 from yoton.record import Record
@@ -62,11 +62,14 @@ class Confirm(Record):
 Notice: TypeAlias = Decline | Want | Confirm
 
 
-class Tell(NamedTuple):
+class Tell(Record):
     """Tell the end of a line something."""
 
-    line: Any
-    notice: Notice
+    __slots__ = ("line", "notice")
+
+    def __init__(self, line: Any, notice: Notice) -> None:
+        self.line = line
+        self.notice = notice
 
 
 class _Wish(Record):

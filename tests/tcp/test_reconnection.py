@@ -718,7 +718,7 @@ def test_the_delays_begin_anew_when_a_line_has_lasted(make_context, monkeypatch,
 def test_giving_up(make_context):
     server, client = make_context(), make_context()
     proxy = Proxy(server.listen("localhost:0").port)
-    policy = QUICKLY._replace(give_up_after=0.1)
+    policy = QUICKLY.replaced(give_up_after=0.1)
     connection = client.connect(f"localhost:{proxy.port}", reconnect=policy)
     log = Log(connection)
     proxy.let_nobody_through()

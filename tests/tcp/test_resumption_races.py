@@ -365,7 +365,7 @@ def pass_on(line, *losses):
 def test_what_was_dropped_stays_counted_over_all_lines(make_context):
     server, client = make_context(), Context(queue_params=(10, "new"))
     listener = server.listen("localhost:0")
-    policy = QUICKLY._replace(first_delay=0.5, ceiling=0.5, jitter=0.0)
+    policy = QUICKLY.replaced(first_delay=0.5, ceiling=0.5, jitter=0.0)
     with client:
         connection = client.connect(f"localhost:{listener.port}", reconnect=policy)
         wait_until(lambda: listener.connections)

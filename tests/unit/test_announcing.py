@@ -106,7 +106,7 @@ def test_a_channel_is_told_a_moment_after_it_was_made(node: Node) -> None:
 
 def test_changes_that_follow_each_other_are_told_together(node: Node) -> None:
     for number in range(10):
-        node.announcing.channel_made(Channel(), PUB._replace(sends_on=str(number)))
+        node.announcing.channel_made(Channel(), PUB.replaced(sends_on=str(number)))
         node.scheduler.advance(GATHER_TIME / 20)
     node.settle()
     assert [len(endpoints) for endpoints in node.told_endpoints()] == [10]

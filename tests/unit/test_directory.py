@@ -54,7 +54,9 @@ def connected_directory(*neighbours: int, endpoints: tuple[Endpoint, ...] = ()) 
 
 def entries_of(told: list[Told]) -> dict[object, list[Entry]]:
     """Get what is told over each line."""
-    return {line: [read_announcement(data).entry for data in news.take()] for line, news in told}
+    return {
+        each.line: [read_announcement(data).entry for data in each.news.take()] for each in told
+    }
 
 
 def ids_of(told: list[Told]) -> dict[object, list[int]]:
@@ -202,8 +204,8 @@ def test_what_a_later_version_adds_is_passed_on() -> None:
     directory = connected_directory(2, 3)
     fields = {**tagged.decode(announcement(2, 1).data), "version": 2, "more": [1, 2]}
     directory.heard(2, read_announcement(tagged.encode(fields)))
-    [(_, news)] = directory.settle([])
-    assert [tagged.decode(data) for data in news.take()] == [fields]
+    [told] = directory.settle([])
+    assert [tagged.decode(data) for data in told.news.take()] == [fields]
 
 
 # News on their way
@@ -211,22 +213,26 @@ def test_what_a_later_version_adds_is_passed_on() -> None:
 
 def test_news_that_were_not_taken_yet_take_up_what_is_newer() -> None:
     directory = connected_directory(2)
-    [(_, news)] = directory.settle([PUB])
+    [told] = directory.settle([PUB])
     assert directory.settle([PUB, STATE]) == []
-    [data] = news.take()
+    [data] = told.news.take()
     assert read_announcement(data).entry.endpoints == (PUB, STATE)
-    assert news.take() == [data], "Ctrl-C may have come in between"
-    [(_, later)] = directory.settle([])
-    assert later is not news
+    assert told.news.take() == [data], "Ctrl-C may have come in between"
+    [later] = directory.settle([])
+    assert later.news is not told.news
 
 
 def test_news_go_behind_what_was_told_before() -> None:
     directory = connected_directory(2)
-    [(_, first)] = directory.settle([PUB])
+    [first] = directory.settle([PUB])
     directory.seal(2)
     directory.seal("never there")
-    [(_, second)] = directory.settle([PUB, SUB])
-    versions = [read_announcement(data).entry.version for n in (first, second) for data in n.take()]
+    [second] = directory.settle([PUB, SUB])
+    versions = [
+        read_announcement(data).entry.version
+        for told in (first, second)
+        for data in told.news.take()
+    ]
     assert versions[0] + 1 == versions[1]
 
 
@@ -341,12 +347,12 @@ def test_an_entry_is_never_too_large() -> None:
     for i in range(2, MAX_NEIGHBOURS + 10):
         directory.line_opened(i, i, listens=i == 2)
     names = "x" * (MAX_ENTRY_SIZE // 10), "y"
-    [(_, news)] = directory.settle([Endpoint("PubChannel", *names)] * 20)
-    [data] = news.take()
+    [told] = directory.settle([Endpoint("PubChannel", *names)] * 20)
+    [data] = told.news.take()
     entry = read_announcement(data).entry
     assert len(entry.neighbours) == MAX_NEIGHBOURS
     assert 0 < len(entry.endpoints) < 10
-    assert entry.peer[2:] == 3 * ("\N{SNOWMAN}" * MAX_TEXT_LENGTH,)
+    assert entry.peer == Peer(1, 1, *3 * ("\N{SNOWMAN}" * MAX_TEXT_LENGTH,))
 
 
 def test_names_that_are_no_text_do_no_harm() -> None:
@@ -429,8 +435,8 @@ class NetworkMachine(RuleBasedStateMachine):
     @rule(node=nodes)
     def settle(self, node: int) -> None:
         node %= self.count
-        for number, news in self.directories[node].settle(self.endpoints[node]):
-            self.lines[number][node].waiting.append(news)
+        for told in self.directories[node].settle(self.endpoints[node]):
+            self.lines[told.line][node].waiting.append(told.news)
 
     @precondition(lambda self: self._busy())
     @rule(data=st.data())

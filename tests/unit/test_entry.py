@@ -96,7 +96,7 @@ FIELDS = tagged.decode(announcement_of(ENTRY).data)
         {"channels": [1]},
         {"channels": [("a", "b")]},
         {"channels": [("a", "b", 3)]},
-        {"channels": [tuple(PUB)] * (MAX_CHANNELS + 1)},
+        {"channels": [PUB.fields()] * (MAX_CHANNELS + 1)},
         {"neighbours": ["1"]},
         {"neighbours": [1] * (MAX_NEIGHBOURS + 1)},
         {"extra": "x" * MAX_ENTRY_SIZE},

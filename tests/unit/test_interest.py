@@ -129,7 +129,9 @@ def test_what_was_not_declined_is_confirmed_at_once() -> None:
 def test_what_was_declined_is_wanted_wherever_it_was() -> None:
     interest = declining_interest("a", "b")
     token, tells = interest.want((SLOT,))
-    assert sorted(tells) == [Tell(line, Want(token, (SLOT,))) for line in ("a", "b")]
+    assert sorted(tells, key=lambda tell: tell.line) == [
+        Tell(line, Want(token, (SLOT,))) for line in ("a", "b")
+    ]
     for line in ("a", "b"):
         assert not interest.is_confirmed(token)
         assert interest.heard(line, Confirm(token)) == []
@@ -269,7 +271,7 @@ class NetworkMachine(RuleBasedStateMachine):
         self.patch.undo()
 
     def _tell(self, node: int, tells: list[Tell]) -> None:
-        for other, notice in tells:
+        for other, notice in ((tell.line, tell.notice) for tell in tells):
             # Notices go before the messages that wait.
             line = self.lines[node, other]
             waiting = [item for item in line if isinstance(item, int)]

@@ -315,7 +315,7 @@ def telling_outbox(limit: int = 2, overflow: Overflow = Overflow.DROP_OLD) -> Ou
 
 def losses_of(package: Package) -> list[Loss]:
     assert isinstance(package, GapPackage)
-    return sorted(package.losses)
+    return sorted(package.losses, key=lambda loss: (loss.slot, loss.dest_id))
 
 
 @pytest.mark.parametrize(

@@ -896,7 +896,7 @@ def test_the_largest_entry_is_read_by_who_accepts_little() -> None:
     room = MAX_ENTRY_SIZE - len(announcement_of(entry).data)
     # A long text has a longer count.
     large = announcement_of(
-        entry.replaced(peer=entry.peer._replace(name="name" + (room - 8) * "x"))
+        entry.replaced(peer=entry.peer.replaced(name="name" + (room - 8) * "x"))
     )
     assert len(large.data) == MAX_ENTRY_SIZE
     [event] = protocol.receive_data(news_of(large.data))

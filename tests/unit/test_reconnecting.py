@@ -40,7 +40,7 @@ def test_chance_takes_no_more_than_its_part(
 ) -> None:
     policy = ReconnectPolicy(first_delay, factor, ceiling, jitter)
     policy.check()
-    steady = delays(policy._replace(jitter=0.0), 20)
+    steady = delays(policy.replaced(jitter=0.0), 20)
     for delay, longest in zip(delays(policy, 20), steady, strict=True):
         assert longest * (1 - jitter) - 1e-9 <= delay <= longest <= ceiling
 
@@ -66,7 +66,7 @@ def test_delays_go_on_for_ever() -> None:
 )
 def test_values_that_make_no_sense_are_refused(changes: dict[str, float]) -> None:
     with pytest.raises(ArgumentError):
-        ReconnectPolicy()._replace(**changes).check()
+        ReconnectPolicy().replaced(**changes).check()
 
 
 def test_whether_to_connect_again_is_a_bool_or_a_policy() -> None:

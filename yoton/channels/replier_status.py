@@ -7,11 +7,10 @@ each says the same unasked, to all, when a method takes long, and when that is o
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from yoton.entry import Peer
 from yoton.exceptions import CodecError
 from yoton.message_types import OBJECT
+from yoton.record import Record
 
 QUERY = b"req#"
 STATUS = b"req="
@@ -27,7 +26,7 @@ BUSY_AFTER = 1.0
 MAX_NAME_LENGTH = 100
 
 
-class ReplierStatus(NamedTuple):
+class ReplierStatus(Record):
     """How a replier is.
 
     Parameters
@@ -44,11 +43,16 @@ class ReplierStatus(NamedTuple):
         The number of requests that wait for it.
     """
 
-    peer: Peer
-    is_answering: bool
-    method: str
-    seconds: float
-    waiting: int
+    __slots__ = ("is_answering", "method", "peer", "seconds", "waiting")
+
+    def __init__(
+        self, peer: Peer, is_answering: bool, method: str, seconds: float, waiting: int
+    ) -> None:
+        self.peer = peer
+        self.is_answering = is_answering
+        self.method = method
+        self.seconds = seconds
+        self.waiting = waiting
 
     @property
     def is_busy(self) -> bool:

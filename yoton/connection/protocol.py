@@ -717,7 +717,7 @@ def gap_package(losses: Iterable[Loss]) -> Package:
 
 def _encode_losses(place: Place, losses: Iterable[Loss]) -> bytes:
     # Peers may say what they like, and it may add up to more than a field holds.
-    told = (loss._replace(messages=min(loss.messages, _MAX_NUMBER)) for loss in losses)
+    told = ((loss.slot, loss.dest_id, min(loss.messages, _MAX_NUMBER)) for loss in losses)
     return _encode_numbers(itertools.chain(place, *told))
 
 

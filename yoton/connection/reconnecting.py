@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from yoton.exceptions import ArgumentError
+from yoton.record import Record
 
 #: Seconds from a try that failed to the next one, at least. A hundred tries a second are as good as
 #: more, and leave the processor to others.
 MIN_DELAY = 0.01
 
 
-class ReconnectPolicy(NamedTuple):
+class ReconnectPolicy(Record):
     """How often, and for how long, to try to connect again.
 
     Parameters
@@ -31,15 +31,27 @@ class ReconnectPolicy(NamedTuple):
         Seconds without a line after which the connection is closed. None: never.
     """
 
-    first_delay: float = 0.05
-    factor: float = 2.0
-    ceiling: float = 5.0
-    jitter: float = 0.5
-    give_up_after: float | None = None
+    __slots__ = ("ceiling", "factor", "first_delay", "give_up_after", "jitter")
+
+    def __init__(
+        self,
+        first_delay: float = 0.05,
+        factor: float = 2.0,
+        ceiling: float = 5.0,
+        jitter: float = 0.5,
+        give_up_after: float | None = None,
+    ) -> None:
+        self.first_delay = first_delay
+        self.factor = factor
+        self.ceiling = ceiling
+        self.jitter = jitter
+        self.give_up_after = give_up_after
 
     def check(self) -> None:
         """Raise ArgumentError (a ValueError) if a field has a value that it cannot have."""
-        numbers = [number for number in self if number is not None]
+        numbers = [self.first_delay, self.factor, self.ceiling, self.jitter]
+        if self.give_up_after is not None:
+            numbers.append(self.give_up_after)
         if not all(isinstance(number, (int, float)) and number >= 0.0 for number in numbers):
             raise ArgumentError(f"the fields of a ReconnectPolicy are no less than 0: {self!r}")
         if not 1.0 <= self.factor < math.inf or not 0.0 < self.ceiling < math.inf:
