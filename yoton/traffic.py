@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from yoton.gaps import GapPackage
 from yoton.package import Package
 from yoton.record import Record
 
@@ -128,9 +129,15 @@ class Departures:
         messages = 0
         for package in packages:
             self.sent.take_back(package)
-            messages += package.count
-        self.closed += messages
+            messages += self.refuse(package)
         return messages
+
+    def refuse(self, package: Package) -> int:
+        """Note that a package will not be sent; returns its messages."""
+        if isinstance(package, GapPackage):
+            return 0  # it tells of some that were counted
+        self.closed += package.count
+        return package.count
 
 
 def add_up(stats: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -354,6 +354,20 @@ def test_what_was_lost_elsewhere_is_told_though_its_package_is_dropped() -> None
     packages = outbox.take_all()
     told = [loss.messages for package in packages for loss in losses_of(package)]
     assert sum(told) == sum(range(1, MAX_NEWS + 3))
+    assert outbox.dropped == 0, "it is told all the same"
+
+
+def test_what_tells_of_losses_is_no_message_that_is_lost_when_nothing_is_sent_any_more() -> None:
+    outbox = telling_outbox(2)
+    for seq in range(1, 6):
+        outbox.put(single(seq))
+    assert outbox.discard_all() == 2
+    assert outbox.departures.queue_full == 3
+    assert outbox.departures.closed == 2
+    assert outbox.departures.sent.messages == 0
+    outbox.close()
+    outbox.put(gap_package([Loss(8, EVERYONE, 1)]))
+    assert outbox.departures.closed == 2
 
 
 def test_other_news_of_the_link_that_are_dropped_are_no_loss_of_messages() -> None:

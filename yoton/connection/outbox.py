@@ -112,7 +112,7 @@ class Outbox:
         count, size = package.count, len(package.data)
         with self._lock:
             if self._is_closed:
-                self.departures.closed += count
+                self.departures.refuse(package)
                 return False
             # The peak is never above the limit. Up to the call of append nothing comes in
             # between: no interrupt, no finalizer.
@@ -187,12 +187,12 @@ class Outbox:
                 self._note_dropped(oldest, surplus)
 
     def _note_dropped(self, package: Package, count: int) -> None:
-        self.departures.queue_full += count
         if isinstance(package, GapPackage):
             lost = package.losses
-        elif package.slot == SLOT_LINK:
-            return
         else:
+            self.departures.queue_full += count
+            if package.slot == SLOT_LINK:
+                return
             lost = [Loss(package.slot, package.dest_id, count)]
         if self._make_gap is not None:
             losses = Losses() if self._losses is None else self._losses
