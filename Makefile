@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+TEST_PROCESSES ?= 2
 BENCH_ARGS ?=
 SOAK_SECONDS ?= 1800
 VERSIONS ?= 3.10 3.11 3.12 3.13
@@ -27,9 +28,9 @@ help:
 	touch $@
 
 test: lint .venv/test/ready
-	.venv/test/bin/python -m pytest tests/unit --cov --cov-report= $(PYTEST_ARGS)
+	.venv/test/bin/python -m pytest -n $(TEST_PROCESSES) tests/unit --cov --cov-report= $(PYTEST_ARGS)
 	.venv/test/bin/python -m coverage report --include="$(PURE)" --fail-under=100 --show-missing
-	.venv/test/bin/python -m pytest --ignore=tests/unit $(PYTEST_ARGS)
+	.venv/test/bin/python -m pytest -n $(TEST_PROCESSES) --dist worksteal --ignore=tests/unit $(PYTEST_ARGS)
 
 lint: .venv/test/ready
 	.venv/test/bin/ruff check .

@@ -82,11 +82,11 @@ def test_a_silent_client_alone_is_let_go(make_context, monkeypatch):
 def test_more_knocking_clients_than_are_waited_for(make_context):
     binder, connector = make_context(), make_context()
     connection = binder.bind("localhost:0")
-    silent = [knock(connection) for _ in range(accepting.MAX_PENDING_HANDSHAKES + 20)]
-    connector.connect(f"localhost:{connection.port1}")
-    wait_until(lambda: connection.is_connected)
-    for peer in silent:
-        peer.close()
+    with contextlib.ExitStack() as silent:
+        for _ in range(accepting.MAX_PENDING_HANDSHAKES + 20):
+            silent.enter_context(knock(connection))
+        connector.connect(f"localhost:{connection.port1}", timeout=PATIENCE)
+        wait_until(lambda: connection.is_connected)
 
 
 @pytest.mark.parametrize("announced", [2**62, 2**64 - 1, 2**30 + 1])

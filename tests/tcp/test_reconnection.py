@@ -477,7 +477,7 @@ def test_a_server_that_says_goodbye_may_come_back(make_context):
 def test_what_a_server_did_not_take_before_its_goodbye_goes_to_the_next_or_is_told(
     make_context, monkeypatch
 ):
-    size, count = 2**20, 40
+    size, count = 2**22, 8
     server, client = make_context(), make_context()
     listener = server.listen("localhost:0")
     connection = client.connect(f"localhost:{listener.port}", reconnect=QUICKLY)
