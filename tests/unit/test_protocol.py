@@ -782,6 +782,28 @@ def test_a_plain_peer_understands_this_end(role: Role) -> None:
     assert protocol.receive_eof() == [PeerClosed()]
 
 
+def test_behind_a_goodbye_the_peer_only_says_what_it_has_got() -> None:
+    behind = plain_package(b"late", 3) + encode_acknowledgement((1, 2))
+    for says_goodbye_first in (False, True):
+        protocol = open_protocol(is_extended=True)
+        if says_goodbye_first:
+            protocol.send_close()
+        assert protocol.receive_data(CLOSE + behind) == [PeerClosed(), Acknowledged((1, 2))]
+        assert protocol.receive_data(behind[:20]) == []
+        assert protocol.receive_data(behind[20:]) == [Acknowledged((1, 2))]
+        if not says_goodbye_first:
+            protocol.send_close()
+            assert protocol.receive_data(behind) == [Acknowledged((1, 2))]
+        assert protocol.receive_eof() == []
+
+
+def test_who_broke_the_protocol_is_not_heard_any_more() -> None:
+    protocol = open_protocol(is_extended=True)
+    [failed] = protocol.receive_data(bytes(100))
+    assert isinstance(failed, Failed)
+    assert protocol.receive_data(encode_acknowledgement((1, 2))) == []
+
+
 # Reading again
 
 

@@ -377,6 +377,8 @@ class Protocol:
         self._peer: Identity | None = None
         self._state = State.HANDSHAKE
         self._has_said_goodbye = False
+        # Behind it the peer only says what it has got, whatever the state is.
+        self._has_heard_goodbye = False
         self._line = b""
         # A hello has to come through, however little else is accepted.
         self._decoder = FrameDecoder(max(own.max_data_size, MAX_HELLO_SIZE))
@@ -450,7 +452,7 @@ class Protocol:
     def receive_data(self, data: bytes) -> list[Event]:
         """Take bytes from the peer and get what they mean."""
         if self._state in (State.PEER_CLOSING, State.CLOSED):
-            return []
+            return _confirmations(self._decoder.decode(data)) if self._has_heard_goodbye else []
         if self._state is State.HANDSHAKE:
             return self._receive_line(data)
         return self._receive_packages(self._decoder.decode(data))
@@ -571,7 +573,8 @@ class Protocol:
     def _receive_packages(self, packages: list[Package]) -> list[Event]:
         events: list[Event] = []
         routed: list[Package] = []
-        for package in packages:
+        remaining = iter(packages)
+        for package in remaining:
             if self._is_routed(package):
                 routed.append(package)
                 if package.count > 1:
@@ -587,7 +590,7 @@ class Protocol:
                 events += [*_received(routed), *self._receive_link_package(package)]
                 routed = []
             if self._state in (State.PEER_CLOSING, State.CLOSED):
-                return events
+                return events + (_confirmations(remaining) if self._has_heard_goodbye else [])
         events += _received(routed)
         fault = self._find_fault()
         if fault is not None:
@@ -611,6 +614,7 @@ class Protocol:
             if package.source_seq != _SIGNAL_CLOSE:
                 return []
             self._advance(Input.CLOSE_RECEIVED)
+            self._has_heard_goodbye = True
             return [PeerClosed()]
         if package.source_seq == _LINK_CONTEXTS_GONE:
             if len(package.data) > MAX_GONE_SIZE:
@@ -769,6 +773,16 @@ def _decode_progress(package: Package) -> list[Event]:
     if package.source_id:
         return [Gap((package.source_id, package.source_seq), losses, is_passed_on=True)]
     return [Gap(place, losses)]
+
+
+def _confirmations(packages: Iterable[Package]) -> list[Event]:
+    """Get what counts of what comes behind a goodbye: how far the peer has come."""
+    return [
+        event
+        for package in packages
+        if package.data and (package.slot, package.source_seq) == (SLOT_LINK, _LINK_ACKNOWLEDGE)
+        for event in _decode_progress(package)
+    ]
 
 
 def _decode_echo(package: Package) -> list[Event]:

@@ -107,6 +107,15 @@ class Session:
             return kept + self._gap().messages
 
     @property
+    def is_confirmed(self) -> bool:
+        """Whether the peer has said that it has all messages, and what tells of others."""
+        with self._lock:
+            return not self._remembered and all(
+                kept.package.slot == SLOT_LINK and not isinstance(kept.package, GapPackage)
+                for kept in self._kept
+            )
+
+    @property
     def resent(self) -> int:
         """The number of messages that were written again, all together."""
         return self._resent

@@ -130,8 +130,9 @@ class LinkOwner(Interface):
     def link_ended(self, reason: str, *, is_cut_short: bool) -> None:
         """Nothing follows.
 
-        If it was cut short, not all was written that was to be. If the peer said goodbye, and
-        another link goes on, the rest is in the outbox and the session.
+        If it was cut short, not all was written that was to be, or the peer of a session has
+        not said that it has all. If the peer said goodbye, and another link goes on, the rest is
+        in the outbox and the session.
         """
 
     def link_lost(self, reason: str) -> None:
@@ -223,10 +224,11 @@ class ThreadedLink:
         self._has_written_all = False
         # Why this end lets go of the line, if it does.
         self._loss_reason: str | None = None
-        # Guards the six fields below it. Never held together with another lock.
+        # Guards the seven fields below it. Never held together with another lock.
         self._lock = threading.RLock()
         self._is_full = False
         self._is_ending = False
+        self._has_peer_closed = False
         self._is_input_over = False
         self._is_over = False
         self._end_reason: str | None = None
@@ -474,11 +476,20 @@ class ThreadedLink:
                 self._writer.add_signal(self._protocol.send_close())
         if self._write_all(deadline):
             self._has_written_all = True
+            if self._session is not None:
+                self._confirm_goodbye(self._session, deadline)
             self._stream.shutdown_write()
             self._changed.wait_for(lambda: self._is_input_over, deadline)
         if not self._is_input_over:
             logger.warning("%s: the peer did not answer the goodbye", self._name)
             self._stream.abort()
+
+    def _confirm_goodbye(self, session: Session, deadline: Deadline) -> None:
+        """Tell the peer what came before its goodbye: all that it had to send."""
+        self._changed.wait_for(lambda: self._has_peer_closed or self._is_input_over, deadline)
+        if self._has_peer_closed:
+            self._writer.add_signal(encode_acknowledgement(session.received))
+            self._write_all(deadline)
 
     def _write_all(self, deadline: Deadline) -> bool:
         while not self._writer.write_pending(wait_for_turn=True):
@@ -523,7 +534,8 @@ class ThreadedLink:
         self.close(reason)
         self._await_send_thread()
         reason, session = self._end_reason or reason, self._session
-        is_cut_short = not self._has_written_all
+        is_confirmed = session is None or session.is_confirmed
+        is_cut_short = not self._has_written_all or not is_confirmed
         if is_cut_short and reason == OTHER_END_CLOSED and session and self._owner.comes_back:
             self._keep_unwritten(session)
         else:
@@ -612,6 +624,9 @@ class ThreadedLink:
                 self._changed.wake_all()
                 self._is_watched = True
         elif isinstance(event, PeerClosed):
+            with self._lock:
+                self._changed.wake_all()
+                self._has_peer_closed = True
             self.close(OTHER_END_CLOSED)
         elif isinstance(event, Failed):
             if event.error is not None:
