@@ -9,7 +9,7 @@ SOAK_SECONDS ?= 1800
 VERSIONS ?= 3.10 3.11 3.12 3.13
 
 # The rooms without sockets, threads or clocks: all of their branches are tested.
-PURE = yoton/routing.py,yoton/interest.py,yoton/numbering.py,yoton/entry.py,yoton/directory.py,yoton/gaps.py,yoton/traffic.py,yoton/connection/framing.py,yoton/connection/handshake.py,yoton/connection/heartbeat.py,yoton/connection/liveness.py,yoton/connection/protocol.py,yoton/connection/fault_plan.py,yoton/connection/traffic.py,yoton/channels/negotiation.py,yoton/channels/replier_status.py,yoton/channels/sync.py
+PURE = yoton/routing.py,yoton/seen.py,yoton/interest.py,yoton/numbering.py,yoton/entry.py,yoton/directory.py,yoton/gaps.py,yoton/traffic.py,yoton/connection/framing.py,yoton/connection/handshake.py,yoton/connection/heartbeat.py,yoton/connection/liveness.py,yoton/connection/protocol.py,yoton/connection/fault_plan.py,yoton/connection/traffic.py,yoton/channels/negotiation.py,yoton/channels/replier_status.py,yoton/channels/sync.py
 
 .PHONY: help test test-all lint soak demo docs bench bench-quick bench-micro clean
 

@@ -58,6 +58,9 @@ from yoton.routing import DROP, Router
 #: How packages and first lines begin; no message contains it.
 _MARK = b"YOTON"
 
+# Of losses that something else than a process found out.
+_gap_origins = ((1, number) for number in itertools.count(1))
+
 
 class LineEnd:
     """One end of a line: its protocol, and the bytes that are on their way to it.
@@ -219,7 +222,7 @@ class Connection:
         self.way_out.given += losses
         self.way_out.lost_before += losses.total()
         told = [Loss(FIRST_CHANNEL_SLOT + source, EVERYONE, n) for source, n in losses.items()]
-        self.outbox.put(gap_package(told))
+        self.outbox.put(gap_package(told, next(_gap_origins)))
 
     def tell_gone(self, id: int) -> None:
         """Have the peer told of a context that is gone."""
@@ -300,6 +303,7 @@ class Connection:
             self.way_in.note_came(package)
             self.process.receive(package, self)
         if self.session.note_received(packages):
+            self.session.take_unacknowledged()
             assert self.link is not None
             assert self.link.writer is not None
             self.link.writer.add_notice(encode_acknowledgement(self.session.received))
@@ -374,15 +378,17 @@ class Process:
 
     def receive(self, package: Package, connection: Connection) -> None:
         """Take a package and pass it on."""
-        news = self._router.without_known(package)
-        if self._router.decide(news) is not DROP:
-            for single in news.packages():
-                source, seq = single.source_id, single.source_seq
-                assert seq > self.highest[source], "in order, none twice"
-                assert single.data == _message(source, seq, len(single.data)), "as it was sent"
-                self.highest[source] = seq
-            self._put(news, connection)
-        self._router.remember(news, connection)
+        for news in self._router.parts(package):
+            verdict = self._router.decide(news)
+            assert not verdict.is_late, "there is one way to each"
+            if verdict is not DROP:
+                for single in news.packages():
+                    source, seq = single.source_id, single.source_seq
+                    assert seq > self.highest[source], "in order, none twice"
+                    assert single.data == _message(source, seq, len(single.data)), "as it was sent"
+                    self.highest[source] = seq
+                self._put(news, connection)
+            self._router.remember(news, connection)
 
     @property
     def _envelope(self) -> Envelope:

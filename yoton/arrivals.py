@@ -14,7 +14,7 @@ from yoton.demand import Demand
 from yoton.interest import Interest
 from yoton.neighbours import Neighbours, kick_all, wait_for_room
 from yoton.package import SLOT_CONTEXT, Package
-from yoton.routing import DROP, Router
+from yoton.routing import DROP, Router, Verdict
 from yoton.slots import Receiver, Slots
 
 logger = logging.getLogger(__name__)
@@ -65,6 +65,8 @@ class Arrivals:
         self._for_context: deque[tuple[Package, Connection]] = deque()
         # For a connection those that got packages which came by it, and have to be kicked.
         self._forwarded: dict[Connection, dict[Connection, None]] = {}
+        # Messages that came too late, by whom they were for.
+        self._missed: dict[Receiver, int] = {}
         # Those who have to act on what was delivered to them.
         self._acting: dict[Receiver, None] = {}
 
@@ -78,15 +80,13 @@ class Arrivals:
                 self._finish_delivery(*self._delivery)
             connections = self._neighbours.connections
             has_others = len(connections) > 1 or connections != (connection,)
-            for package in packages:
-                if package.count > 1:
-                    package = self._router.without_known(package)
+            for package in self._parts(packages):
                 verdict = self._router.decide(package)
-                is_wanted = verdict is DROP
+                is_wanted = verdict is DROP or verdict.is_late
                 if verdict.forward and has_others:
-                    is_wanted = self._forward(package, connection)
+                    is_wanted = self._forward(package, connection) or is_wanted
                 if verdict.deliver:
-                    is_wanted = self._deliver(package, connection) or is_wanted
+                    is_wanted = self._deliver_as(verdict, package, connection) or is_wanted
                 if not is_wanted and self._decline(package, connection):
                     has_declined = True
                 self._router.remember(package, connection)
@@ -94,6 +94,22 @@ class Arrivals:
                 self._delivery = None
         if has_declined:
             connection.kick()
+
+    def _parts(self, packages: Sequence[Package]) -> Iterator[Package]:
+        for package in packages:
+            if package.count > 1:
+                yield from self._router.parts(package)
+            else:
+                yield package
+
+    def _deliver_as(self, verdict: Verdict, package: Package, connection: Connection) -> bool:
+        if not verdict.is_late or package.is_state:  # of states, versions tell which one counts
+            return self._deliver(package, connection)
+        slot = self._slots.receiving.get(package.slot)
+        if slot is not None:
+            missed = self._missed.get(slot.receiver, 0)
+            self._missed[slot.receiver] = missed + package.count
+        return True
 
     def _forward(self, package: Package, connection: Connection) -> bool:
         """Pass a package on to others who want it; tells whether somebody does."""
@@ -159,6 +175,8 @@ class Arrivals:
         kick_all(forwarded)
         while self._for_context:
             self._handle_context_package(*self._for_context.popleft())
+        if self._missed:
+            self._tell_what_was_missed()
         while (receiver := self._next_acting()) is not None:
             _have_act(receiver)
         # The peers behind this connection are held back by not reading on.
@@ -167,7 +185,7 @@ class Arrivals:
     def deliver_leading(self, packages: Sequence[Package], connection: Connection) -> bool:
         """See `yoton.connection.base.Arrivals`."""
         self.deliver(packages, connection)
-        if self._for_context or len(self._neighbours.connections) > 1:
+        if self._for_context or self._missed or len(self._neighbours.connections) > 1:
             return False
         for receiver in tuple(self._acting):
             if not receiver.act_leading():
@@ -178,6 +196,12 @@ class Arrivals:
                 self._acting[receiver] = None
                 return False
         return True
+
+    def _tell_what_was_missed(self) -> None:
+        with self._lock:
+            missed, self._missed = self._missed, {}
+        for receiver, count in missed.items():
+            receiver.messages_lost(count)
 
     def _next_acting(self) -> Receiver | None:
         with self._lock:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from yoton.address import parse_address
@@ -30,7 +30,7 @@ from yoton.demand import Demand
 from yoton.ending import attend, attend_worker
 from yoton.entry import Announcement
 from yoton.exceptions import ArgumentError, FlushTimeout, PackageTooLarge
-from yoton.gaps import Gap
+from yoton.gaps import Gap, GapOrigins, Loss
 from yoton.interest import Interest, Notice
 from yoton.marks import DEFAULT_MAX_SIZE
 from yoton.neighbours import (
@@ -110,6 +110,7 @@ class Context:
         self._lock = threading.RLock()
         self._router = Router(self._id)
         self._numbering = Numbering(self._id)
+        self._gap_origins = GapOrigins(self._id)
         self._startup_queue = self.new_outbox()
         self._burst = Burst(self.flush_burst)
         # Replaced, never changed.
@@ -591,7 +592,10 @@ class Context:
 
     def new_outbox(self, departures: Departures | None = None) -> Outbox:
         """Make the queue of what a connection has to send, which counts on there."""
-        return Outbox(*self._queue_params, DEFAULT_MAX_SIZE, departures, gap_package)
+        return Outbox(*self._queue_params, DEFAULT_MAX_SIZE, departures, self._gap_package)
+
+    def _gap_package(self, losses: Iterable[Loss]) -> Package:
+        return gap_package(losses, self._gap_origins.new())
 
     def connection_opened(self, connection: Connection) -> None:
         """Send packages by this connection from now on, first those that had none."""
@@ -628,15 +632,23 @@ class Context:
         self.announcing.line_closed(connection)
         self.connection_made(connection, peer)
 
-    def gap_found(self, gap: Gap, connection: Connection) -> None:
-        """Tell channels here, and contexts behind other connections, what they will not get."""
+    def gap_found(self, gap: Gap, connection: Connection) -> bool:
+        """Tell channels here, and contexts behind other connections, what they will not get.
+
+        Returns False if nobody was told, as the same has come before, by another connection.
+        """
+        with self._lock:
+            if gap.origin is not None and not self._gap_origins.is_news(gap.origin):
+                return False
         passed_on = [loss for loss in gap.losses if loss.dest_id != self._id]
         if passed_on:
-            self._tell_others(gap_package(passed_on), connection)
+            origin = gap.origin or self._gap_origins.new()
+            self._tell_others(gap_package(passed_on, origin), connection)
         for loss in gap.losses:
             slot = self._slots.receiving.get(loss.slot)
             if slot is not None and loss.dest_id in (EVERYONE, self._id):
                 slot.receiver.messages_lost(loss.messages)
+        return True
 
     def line_closing(self, connection: Connection) -> None:
         """Have the connection keep what is sent from now on, for another line."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from yoton.package import EVERYONE, SLOT_LINK, Package, Place
 from yoton.record import Record
+from yoton.seen import SeenNumbers
 
 #: Slots and destinations for which losses are told apart. All goes into one package, as large as
 #: a hello at most: what was told of by halves could not be told again.
@@ -43,16 +44,19 @@ class Gap(Record):
         The last package that is missing; of what was lost elsewhere, the package that says so.
     losses : sequence of Loss
         What was in it, and in those before it.
-    is_passed_on : bool
-        Whether it was lost elsewhere.
+    origin : tuple of int or None
+        Of what was lost elsewhere, the context that found it out and the number that it gave it:
+        in a ring the same may come by two ways, and must not go round for ever.
     """
 
-    __slots__ = ("is_passed_on", "losses", "place")
+    __slots__ = ("losses", "origin", "place")
 
-    def __init__(self, place: Place, losses: Sequence[Loss], is_passed_on: bool = False) -> None:
+    def __init__(
+        self, place: Place, losses: Sequence[Loss], origin: tuple[int, int] | None = None
+    ) -> None:
         self.place = place
         self.losses = losses
-        self.is_passed_on = is_passed_on
+        self.origin = origin
 
     @property
     def messages(self) -> int:
@@ -95,7 +99,7 @@ class GapPackage(Package):
     Parameters
     ----------
     data : bytes
-        The losses, encoded.
+        Origin and losses, encoded.
     kind : int
         The source seq by which peers know what it is. Together with a number, in place of the
         id of a context, it makes its place among the packages of a connection.
@@ -110,3 +114,32 @@ class GapPackage(Package):
     def __init__(self, data: bytes, kind: int, losses: Sequence[Loss]) -> None:
         super().__init__(data, SLOT_LINK, next(self._numbers), kind)
         self.losses = losses
+
+
+class GapOrigins:
+    """Numbers the gaps that one context finds out, and knows those that others did.
+
+    Not thread-safe, but for `new`.
+
+    Parameters
+    ----------
+    own_id : int
+        Id of the context.
+    """
+
+    def __init__(self, own_id: int) -> None:
+        self._own_id = own_id
+        self._numbers = itertools.count(1)
+        self._seen = SeenNumbers()
+
+    def new(self) -> tuple[int, int]:
+        """Get the origin of a gap that was found out here."""
+        return self._own_id, next(self._numbers)
+
+    def is_news(self, origin: tuple[int, int]) -> bool:
+        """Note the origin of a gap; tells whether it has not come before, and not from here."""
+        finder_id, number = origin
+        if finder_id == self._own_id or not self._seen.unseen(finder_id, number, number):
+            return False
+        self._seen.note(finder_id, number, number)
+        return True

@@ -1,36 +1,47 @@
 """Where a package goes: the decisions of a node, without its locks and lines.
 
-Source numbers grow along every path, so a package whose number is not above the highest one
-seen from its source has come before, by another path, and is dropped.
+A package whose number has come before, by another path, is dropped. One that comes late, when
+another path has brought what was sent after it, is passed on, as others may not be so far. Here it
+would be out of order, so it is not delivered but counted.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 from yoton.package import EVERYONE, Package
 from yoton.record import Record
-
-#: Sources that are remembered. A network has dozens of contexts; the limit keeps a peer that
-#: invents source ids from taking memory (about 200 bytes each).
-MAX_SOURCES = 65536
+from yoton.seen import SeenNumbers
 
 
 class Verdict(Record):
-    """What to do with a package that arrived."""
+    """What to do with a package that arrived.
 
-    __slots__ = ("deliver", "forward")
+    Parameters
+    ----------
+    deliver : bool
+        Whether it is for this context.
+    forward : bool
+        Whether it is for others.
+    is_late : bool
+        Whether something has come before that was sent after it.
+    """
 
-    def __init__(self, deliver: bool, forward: bool) -> None:
+    __slots__ = ("deliver", "forward", "is_late")
+
+    def __init__(self, deliver: bool, forward: bool, is_late: bool = False) -> None:
         self.deliver = deliver
         self.forward = forward
+        self.is_late = is_late
 
 
 DROP = Verdict(deliver=False, forward=False)
 DELIVER = Verdict(deliver=True, forward=False)
 FORWARD = Verdict(deliver=False, forward=True)
 DELIVER_AND_FORWARD = Verdict(deliver=True, forward=True)
+LATE = Verdict(deliver=True, forward=False, is_late=True)
+LATE_FOR_OTHERS = Verdict(deliver=False, forward=True, is_late=True)
+LATE_FOR_ALL = Verdict(deliver=True, forward=True, is_late=True)
 
 
 class Router:
@@ -51,7 +62,7 @@ class Router:
 
     def __init__(self, own_id: int) -> None:
         self._own_id = own_id
-        self._highest_seq: OrderedDict[int, int] = OrderedDict()
+        self._seen = SeenNumbers()
         self._lines: dict[int, set[Hashable]] = {}
         self.has_ring = False
 
@@ -60,43 +71,42 @@ class Router:
 
         Nothing changes by asking; `remember` has to follow.
         """
-        source_id = package.source_id
+        source_id, seq = package.source_id, package.source_seq
         if source_id == self._own_id:
             return DROP
-        if package.source_seq <= self._highest_seq.get(source_id, 0):
+        if seq > self._seen.highest(source_id):
+            if package.dest_id == EVERYONE:
+                return DELIVER_AND_FORWARD
+            return DELIVER if package.dest_id == self._own_id else FORWARD
+        if not self._seen.is_missing(source_id, seq):
             return DROP
         if package.dest_id == EVERYONE:
-            return DELIVER_AND_FORWARD
-        if package.dest_id == self._own_id:
-            return DELIVER
-        return FORWARD
+            return LATE_FOR_ALL
+        return LATE if package.dest_id == self._own_id else LATE_FOR_OTHERS
 
-    def without_known(self, package: Package) -> Package:
-        """Get a bundle without those of its messages that have come before.
+    def parts(self, bundle: Package) -> Sequence[Package]:
+        """Part a bundle into those of its messages that have not come before.
 
-        They may have come by another path, on which they were bundled in another way. One with
-        no news at all is left as it is.
+        They may have come by another path, on which they were bundled in another way. Each part
+        is late as a whole, or not at all. A bundle with no news is left as it is.
         """
-        known = self._highest_seq.get(package.source_id, 0)
-        first_seq = package.source_seq - package.count + 1
-        if first_seq <= known < package.source_seq:
-            return package.without_first(known - first_seq + 1)
-        return package
+        last = bundle.source_seq
+        first = last - bundle.count + 1
+        ranges = self._seen.unseen(bundle.source_id, first, last)
+        if not ranges or ranges == [(first, last)]:
+            return (bundle,)
+        return [
+            bundle.without_last(last - end).without_first(begin - first) for begin, end in ranges
+        ]
 
     def remember(self, package: Package, line: Hashable) -> None:
         """Note that a package has come, by a line. It does no harm to repeat that."""
-        source_id = package.source_id
-        if source_id == self._own_id:
+        source_id, seq = package.source_id, package.source_seq
+        if source_id == self._own_id or seq < 1:
             return
-        highest = self._highest_seq.get(source_id)
-        if package.source_seq > (highest or 0):
-            self._highest_seq[source_id] = package.source_seq
-            self._highest_seq.move_to_end(source_id)
-            if highest is None and len(self._highest_seq) > MAX_SOURCES:
-                oldest, _ = self._highest_seq.popitem(last=False)
-                self._lines.pop(oldest, None)
-        elif highest is None:
-            return
+        forgotten = self._seen.note(source_id, seq - package.count + 1, seq)
+        if forgotten is not None:
+            self._lines.pop(forgotten, None)
         lines = self._lines.get(source_id)
         if lines is None:
             self._lines[source_id] = {line}

@@ -12,7 +12,7 @@ import yoton
 
 #: From the ground up. Modules on one floor do not know each other.
 FLOORS = """
-_version exceptions hashing record connection.busy
+_version exceptions hashing record seen connection.busy
 clock
 waiting package address misfit arrays request_line
 gaps
@@ -63,6 +63,7 @@ HEIGHT = {
 #: Modules that decide and do nothing: no line, thread, lock or clock.
 PURE = {
     "routing",
+    "seen",
     "interest",
     "numbering",
     "entry",

@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 from hypothesis import assume, given
@@ -309,8 +309,12 @@ def test_news_of_the_link_take_a_bounded_amount_of_memory(overflow: Overflow) ->
 # The peer is told what was dropped
 
 
+def new_gap(losses: Iterable[Loss]) -> Package:
+    return gap_package(losses, (1, 1))
+
+
 def telling_outbox(limit: int = 2, overflow: Overflow = Overflow.DROP_OLD) -> Outbox:
-    return Outbox(limit, overflow, make_gap=gap_package)
+    return Outbox(limit, overflow, make_gap=new_gap)
 
 
 def losses_of(package: Package) -> list[Loss]:
@@ -350,7 +354,7 @@ def test_slots_and_destinations_are_told_apart() -> None:
 def test_what_was_lost_elsewhere_is_told_though_its_package_is_dropped() -> None:
     outbox = telling_outbox(1)
     for messages in range(1, MAX_NEWS + 3):
-        outbox.put(gap_package([Loss(8, EVERYONE, messages)]))
+        outbox.put(new_gap([Loss(8, EVERYONE, messages)]))
     packages = outbox.take_all()
     told = [loss.messages for package in packages for loss in losses_of(package)]
     assert sum(told) == sum(range(1, MAX_NEWS + 3))
@@ -366,7 +370,7 @@ def test_what_tells_of_losses_is_no_message_that_is_lost_when_nothing_is_sent_an
     assert outbox.departures.closed == 2
     assert outbox.departures.sent.messages == 0
     outbox.close()
-    outbox.put(gap_package([Loss(8, EVERYONE, 1)]))
+    outbox.put(new_gap([Loss(8, EVERYONE, 1)]))
     assert outbox.departures.closed == 2
 
 

@@ -1049,7 +1049,7 @@ def test_a_gap_in_many_slots_is_told_in_one_package_that_any_peer_takes() -> Non
     losses = [Loss(slot, EVERYONE, 2) for slot in range(8, MAX_LOSSES + 18)]
     protocol = Protocol(Role.CONNECTOR, OWN.replaced(max_data_size=1))
     protocol.receive_data(PEER_LINE + hello())
-    [gap] = protocol.receive_data(b"".join(encode_package(gap_package(losses))))
+    [gap] = protocol.receive_data(b"".join(encode_package(gap_package(losses, (1, 2)))))
     assert isinstance(gap, Gap)
     assert gap.losses == [*losses[:MAX_LOSSES], Loss(0, EVERYONE, 20)]
     assert gap.messages == 2 * len(losses)
@@ -1060,13 +1060,13 @@ def test_what_was_lost_elsewhere_is_told_with_the_place_of_its_package(
     receive: Callable[[Protocol, bytes], list[Event]],
 ) -> None:
     losses = [Loss(8, EVERYONE, 2), Loss(9, 5, 2**64), Loss(8, EVERYONE, 1)]
-    package = gap_package(losses)
+    package = gap_package(losses, (2**64 - 1, 3))
     data = b"".join(encode_package(package))
     [gap] = receive(open_protocol(is_extended=True), data)
     place = package.source_id, package.source_seq
     told = [Loss(8, EVERYONE, 3), Loss(9, 5, 2**64 - 1)]
-    assert gap == Gap(place, told, is_passed_on=True)
-    assert place[0] != gap_package(losses).source_id
+    assert gap == Gap(place, told, origin=(2**64 - 1, 3))
+    assert place[0] != gap_package(losses, (1, 2)).source_id
 
 
 @pytest.mark.parametrize("kind", [9, 10])

@@ -6,9 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yoton import routing
+from yoton import seen
 from yoton.package import EVERYONE, Bundle, Package
-from yoton.routing import DELIVER, DELIVER_AND_FORWARD, DROP, FORWARD, Router, Verdict
+from yoton.routing import (
+    DELIVER,
+    DELIVER_AND_FORWARD,
+    DROP,
+    FORWARD,
+    LATE,
+    LATE_FOR_ALL,
+    LATE_FOR_OTHERS,
+    Router,
+    Verdict,
+)
 
 OWN = 1
 ALICE, BOB, CAROL = 11, 12, 13
@@ -56,9 +66,25 @@ def test_a_package_of_this_context_that_comes_back_is_dropped(router: Router) ->
 
 
 def test_a_package_that_came_before_is_dropped(router: Router) -> None:
-    assert arrive(router, package(ALICE, 5), "one line") == FOR_ALL
+    for seq in (1, 4, 5):
+        assert arrive(router, package(ALICE, seq), "one line") == FOR_ALL
     for seq in (5, 4, 1):
         assert arrive(router, package(ALICE, seq), "other line") == DROP
+
+
+def test_what_comes_behind_what_was_sent_after_it_is_late(router: Router) -> None:
+    arrive(router, package(ALICE, 2), "line")
+    arrive(router, package(ALICE, 9), "other line")
+    for seq, dest_id, verdict in (
+        (1, EVERYONE, LATE_FOR_ALL),
+        (3, EVERYONE, LATE_FOR_ALL),
+        (8, OWN, LATE),
+        (5, BOB, LATE_FOR_OTHERS),
+    ):
+        late = package(ALICE, seq, dest_id)
+        assert router.decide(late) == arrive(router, late, "line") == verdict
+        assert arrive(router, late, "other line") == DROP
+    assert arrive(router, package(ALICE, 10), "line") == FOR_ALL
 
 
 def test_asking_twice_changes_nothing_and_neither_does_remembering_twice(router: Router) -> None:
@@ -86,17 +112,18 @@ def test_a_package_with_the_number_zero_is_dropped_and_not_remembered(router: Ro
 
 
 @given(st.lists(st.tuples(st.sampled_from([ALICE, BOB]), st.integers(0, 9), st.integers(1, 3))))
-def test_what_gets_through_has_growing_numbers_per_source(
+def test_what_is_delivered_has_growing_numbers_and_each_number_gets_through_once(
     arrivals: list[tuple[int, int, int]],
 ) -> None:
     router = Router(OWN)
-    let_through: dict[int, list[int]] = {ALICE: [0], BOB: [0]}
+    seen: dict[int, set[int]] = {ALICE: {0}, BOB: {0}}
     for source_id, seq, line in arrivals:
         verdict = arrive(router, package(source_id, seq), line)
-        is_news = seq > let_through[source_id][-1]
-        assert verdict == (FOR_ALL if is_news else DROP)
-        if is_news:
-            let_through[source_id].append(seq)
+        if seq in seen[source_id]:
+            assert verdict == DROP
+        else:
+            assert verdict == (FOR_ALL if seq > max(seen[source_id]) else LATE_FOR_ALL)
+        seen[source_id].add(seq)
 
 
 # Bundles
@@ -113,32 +140,41 @@ def test_a_bundle_of_news_is_left_as_it_is(router: Router) -> None:
     arrive(router, package(ALICE, 5), "line")
     arrive(router, package(BOB, 50), "line")
     for news in (bundle(ALICE, 6, 9), bundle(ALICE, 8, 9), bundle(CAROL, 1, 9)):
-        assert router.without_known(news) is news
+        [part] = router.parts(news)
+        assert part is news
 
 
 def test_what_came_before_is_taken_out_of_a_bundle(router: Router) -> None:
-    arrive(router, package(ALICE, 5), "line")
-    assert router.without_known(bundle(ALICE, 5, 7)) == bundle(ALICE, 6, 7)
-    assert router.without_known(bundle(ALICE, 1, 6)) == bundle(ALICE, 6, 6)
+    arrive(router, bundle(ALICE, 1, 5), "line")
+    assert router.parts(bundle(ALICE, 5, 7)) == [bundle(ALICE, 6, 7)]
+    assert router.parts(bundle(ALICE, 1, 6)) == [bundle(ALICE, 6, 6)]
+
+
+def test_what_is_late_in_a_bundle_is_parted_from_what_is_not(router: Router) -> None:
+    for seq in (3, 6):
+        arrive(router, package(ALICE, seq), "line")
+    parts = router.parts(bundle(ALICE, 2, 9))
+    assert parts == [bundle(ALICE, 2, 2), bundle(ALICE, 4, 5), bundle(ALICE, 7, 9)]
+    assert [arrive(router, part, "line") for part in parts] == [
+        LATE_FOR_ALL,
+        LATE_FOR_ALL,
+        FOR_ALL,
+    ]
+    assert router.parts(bundle(ALICE, 1, 9)) == [bundle(ALICE, 1, 1)]
 
 
 def test_a_bundle_without_news_is_left_as_it_is_and_dropped(router: Router) -> None:
-    arrive(router, package(ALICE, 5), "line")
+    arrive(router, bundle(ALICE, 1, 5), "line")
     for old in (bundle(ALICE, 3, 5), bundle(ALICE, 1, 4), bundle(ALICE, 5, 5)):
-        assert router.without_known(old) is old
+        [part] = router.parts(old)
+        assert part is old
         assert arrive(router, old, "line") == DROP
-
-
-def test_a_single_package_is_left_as_it_is(router: Router) -> None:
-    arrive(router, package(ALICE, 5), "line")
-    for seq in (4, 5, 6):
-        single = package(ALICE, seq)
-        assert router.without_known(single) is single
 
 
 def test_a_bundle_that_claims_numbers_below_the_first_loses_those_messages(router: Router) -> None:
     claim = Bundle(b"abcde", [1] * 5, 8, ALICE, 2)
-    assert [single.source_seq for single in router.without_known(claim).packages()] == [1, 2]
+    [part] = router.parts(claim)
+    assert [single.source_seq for single in part.packages()] == [1, 2]
     assert arrive(router, Bundle(b"abcde", [1] * 5, 8, ALICE, 0), "line") == DROP
 
 
@@ -147,19 +183,24 @@ def test_each_message_gets_through_once_however_it_is_bundled(
     arrivals: list[tuple[int, int, bool]],
 ) -> None:
     router = Router(OWN)
-    highest = 0
+    seen = {0}
     for first_seq, count, is_bundle in arrivals:
         last_seq = first_seq + count - 1
         arrival: Package = package(ALICE, last_seq)
+        parts = [arrival]
         if is_bundle and first_seq:
             arrival = bundle(ALICE, first_seq, last_seq)
-        rest = router.without_known(arrival)
-        is_news = last_seq > highest
-        expected = [p.source_seq for p in arrival.packages() if p.source_seq > highest]
-        assert arrive(router, rest, "line") == (FOR_ALL if is_news else DROP)
-        if is_news:
-            assert [p.source_seq for p in rest.packages()] == expected
-            highest = last_seq
+            parts = list(router.parts(arrival))
+        got = []
+        for part in parts:
+            verdict = arrive(router, part, "line")
+            numbers = [single.source_seq for single in part.packages()]
+            if verdict != DROP:
+                assert verdict.is_late == (numbers[0] < max(seen)) == (numbers[-1] < max(seen))
+                got += numbers
+            seen.update(numbers)
+        assert got == [n for n in (p.source_seq for p in arrival.packages()) if n in got]
+        assert len(got) == len(set(got))
 
 
 # Who is behind which line
@@ -232,7 +273,7 @@ def test_a_context_that_comes_back_goes_on_with_its_numbers(router: Router) -> N
 def test_sources_are_forgotten_that_were_silent_longest(
     router: Router, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routing, "MAX_SOURCES", 2)
+    monkeypatch.setattr(seen, "MAX_SOURCES", 2)
     arrive(router, package(ALICE, 5), "line")
     arrive(router, package(BOB, 5), "line")
     arrive(router, package(ALICE, 6), "line")
@@ -245,7 +286,7 @@ def test_sources_are_forgotten_that_were_silent_longest(
 def test_invented_sources_take_a_bounded_amount_of_memory(
     router: Router, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routing, "MAX_SOURCES", 3)
+    monkeypatch.setattr(seen, "MAX_SOURCES", 3)
     for source_id in range(100, 200):
         arrive(router, package(source_id, 1), "line")
         arrive(router, package(source_id, 0), "line")

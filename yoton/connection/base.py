@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import logging
 import math
@@ -27,11 +28,12 @@ from yoton.connection.protocol import (
 )
 from yoton.connection.session import Session
 from yoton.connection.streams import ByteStream
-from yoton.connection.threaded import CLOSE_TIMEOUT, ThreadedLink
+from yoton.connection.threaded import CLOSE_TIMEOUT, ThreadedLink, peer_in
 from yoton.connection.traffic import Traffic
 from yoton.directory import News
 from yoton.entry import Announcement
 from yoton.events import Signal
+from yoton.events.scheduler import scheduler
 from yoton.exceptions import ArgumentError, ConnectionClosed, FlushTimeout
 from yoton.gaps import Gap
 from yoton.interest import Notice
@@ -46,6 +48,10 @@ END_TIMEOUT = CLOSE_TIMEOUT + 0.5
 
 #: Seconds after a line was lost in which to see whether the process of the peer has ended as well.
 AUTOPSY_TIME = 1.0
+
+#: Seconds after which the peer hears at the latest what has come, so that a peer which follows this
+#: one is not told of a gap where there is none.
+ACKNOWLEDGE_DELAY = 0.2
 
 CLOSED_ON_COMMAND = "Closed on command."
 CLOSED_ON_PROBLEM = "Closed because of a problem."
@@ -101,8 +107,8 @@ class Node(Interface):
     def join_network(self, connection: Connection) -> None:
         """Tell the network of the peer that this context has come into it; may wait a second."""
 
-    def gap_found(self, gap: Gap, connection: Connection) -> None:
-        """Tell those concerned of messages that will not come."""
+    def gap_found(self, gap: Gap, connection: Connection) -> bool:
+        """Tell those concerned of messages that will not come; False if they know it already."""
 
     def contexts_gone(self, ids: Sequence[int], connection: Connection) -> None:
         """Take note that some contexts can no longer be reached by way of the peer."""
@@ -189,6 +195,8 @@ class Connection:
         self._last_times: tuple[float, float] | None = None
         self._local_address = ("", 0)
         self._peer_address = ("", 0)
+        # Whether `_acknowledge` is about to be called.
+        self._will_acknowledge = False
         # Whether the package before was dropped; guarded by the routing lock.
         self._is_dropping = False
         self._status_changed = WaitPoint(self._lock)
@@ -681,7 +689,7 @@ class Connection:
         """
         if place is None:
             self._context.connection_ended(self)
-        packages, gap = self._what_is_behind(place)
+        packages, gap = self._what_is_behind(place, peer_in(greeting))
         link = self._new_link(stream, protocol, greeting, packages)
         if gap.losses and link.peer.is_extended:
             # Before another thread can write to the link: it belongs before all that follows.
@@ -699,11 +707,15 @@ class Connection:
         link.kick()
         return True
 
-    def _what_is_behind(self, place: Place | None) -> tuple[list[Package], Gap]:
+    def _what_is_behind(self, place: Place | None, peer: Identity) -> tuple[list[Package], Gap]:
         """Get what to write again, and what is missing before that."""
         if self._session is None:
             return [], Gap(BEGINNING, [])
-        return ([], self._session.restart()) if place is None else self._session.resume(place)
+        if place is not None:
+            return self._session.resume(place)
+        if peer.id == self.id2:
+            return self._session.repeat()
+        return [], self._session.restart()
 
     def _new_link(
         self,
@@ -767,8 +779,19 @@ class Connection:
         return is_done
 
     def _note_received(self, session: Session, packages: Sequence[Package]) -> None:
-        link = self._link
-        if session.note_received(packages) and link is not None:
+        if session.note_received(packages):
+            self._acknowledge()
+        elif not self._will_acknowledge:
+            # At the end of an interpreter there may be no thread for it; it only spares a gap.
+            with contextlib.suppress(RuntimeError):
+                scheduler.call_after(ACKNOWLEDGE_DELAY, self._acknowledge)
+            self._will_acknowledge = True
+
+    def _acknowledge(self) -> None:
+        """Tell the peer what has come, if it has not been told."""
+        self._will_acknowledge = False
+        link, session = self._link, self._session
+        if link is not None and session is not None and session.take_unacknowledged():
             link.acknowledge(session.received)
 
     def act(self) -> None:
@@ -787,12 +810,12 @@ class Connection:
 
     def gap_found(self, gap: Gap) -> None:
         """See `LinkOwner`."""
-        if gap.is_passed_on:
+        if gap.origin is not None:
             # It left the other end as a package.
-            self._traffic.came.add_all((gap_package(gap.losses),))
-        self._traffic.gaps += gap.messages
-        self._gap_signal.emit(self, gap.messages)
-        self._context.gap_found(gap, self)
+            self._traffic.came.add_all((gap_package(gap.losses, gap.origin),))
+        if self._context.gap_found(gap, self):
+            self._traffic.gaps += gap.messages
+            self._gap_signal.emit(self, gap.messages)
 
     def announced(self, announcement: Announcement) -> None:
         """See `LinkOwner`."""

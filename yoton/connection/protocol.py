@@ -713,13 +713,13 @@ def encode_gap(gap: Gap) -> bytes:
     return b"".join(framing.encode_package(package))
 
 
-def gap_package(losses: Iterable[Loss]) -> Package:
-    """Make the package that tells an extended peer what was lost elsewhere."""
+def gap_package(losses: Iterable[Loss], origin: tuple[int, int]) -> Package:
+    """Make the package that tells an extended peer what was lost elsewhere, see `Gap`."""
     told = list(Losses(losses))
-    return GapPackage(_encode_losses(BEGINNING, told), _LINK_GAP, told)
+    return GapPackage(_encode_losses(origin, told), _LINK_GAP, told)
 
 
-def _encode_losses(place: Place, losses: Iterable[Loss]) -> bytes:
+def _encode_losses(place: tuple[int, int], losses: Iterable[Loss]) -> bytes:
     # Peers may say what they like, and it may add up to more than a field holds.
     told = ((loss.slot, loss.dest_id, min(loss.messages, _MAX_NUMBER)) for loss in losses)
     return _encode_numbers(itertools.chain(place, *told))
@@ -771,7 +771,7 @@ def _decode_progress(package: Package) -> list[Event]:
     triples = zip(numbers[2::3], numbers[3::3], numbers[4::3], strict=False)
     losses = [Loss(*triple) for triple in triples]
     if package.source_id:
-        return [Gap((package.source_id, package.source_seq), losses, is_passed_on=True)]
+        return [Gap((package.source_id, package.source_seq), losses, origin=place)]
     return [Gap(place, losses)]
 
 

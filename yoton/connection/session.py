@@ -181,6 +181,14 @@ class Session:
             self._news.clear()
             return packages, self._gap()
 
+    def repeat(self) -> tuple[list[Package], Gap]:
+        """Go on with the same context, which has forgotten the session, see `resume`.
+
+        It may have got some of the packages, and drops those.
+        """
+        self._received = BEGINNING
+        return self.resume(BEGINNING)
+
     def restart(self) -> Gap:
         """Go on with another peer, which got nothing of what was written.
 
@@ -234,17 +242,20 @@ class Session:
         return is_news
 
     def note_received(self, packages: Sequence[Package]) -> bool:
-        """Take note of packages that came; tells whether the peer should hear of that."""
+        """Take note of packages that came; tells whether the peer should hear of that at once."""
         self._received = _place(packages[-1])
         self._unacknowledged_count += len(packages)
         self._unacknowledged_size += sum(len(package.data) for package in packages)
-        is_due = (
+        return (
             self._unacknowledged_count >= ACKNOWLEDGED_COUNT
             or self._unacknowledged_size >= ACKNOWLEDGED_SIZE
         )
-        if is_due:
-            self._unacknowledged_count = self._unacknowledged_size = 0
-        return is_due
+
+    def take_unacknowledged(self) -> bool:
+        """Tell whether the peer has not heard of something that came; it is about to now."""
+        has_some = self._unacknowledged_count > 0
+        self._unacknowledged_count = self._unacknowledged_size = 0
+        return has_some
 
 
 def _place(package: Package) -> Place:

@@ -637,9 +637,16 @@ class ThreadedLink:
         elif isinstance(event, Acknowledged):
             if self._session is not None:
                 self._session.acknowledged(event.received)
-        elif isinstance(event, Gap) and (self._session is None or self._session.note_gap(event)):
-            self._owner.gap_found(event)
+        elif isinstance(event, Gap):
+            self._note_gap(event)
         return None
+
+    def _note_gap(self, gap: Gap) -> None:
+        if self._session is None or self._session.note_gap(gap):
+            self._owner.gap_found(gap)
+        if self._session is not None:
+            # At once: it is to be told to nobody else who may follow this end.
+            self.acknowledge(self._session.received)
 
     @property
     def _has_brought_something(self) -> bool:
