@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yoton.gaps import MAX_LOSSES, Gap, GapPackage, Loss, Losses
+from yoton.gaps import MAX_LOSSES, Gap, GapOrigins, GapPackage, Loss, Losses
 from yoton.package import EVERYONE
 
 KIND = 10
@@ -37,3 +37,14 @@ def test_what_is_beyond_what_can_be_told_is_of_no_slot() -> None:
 def test_each_gap_that_is_passed_on_has_a_place_of_its_own() -> None:
     packages = [GapPackage(b"x", KIND, []) for _ in range(3)]
     assert len({(each.source_id, each.source_seq) for each in packages}) == 3
+
+
+def test_a_gap_is_news_once_and_never_where_it_was_found() -> None:
+    alice, bob = GapOrigins(1), GapOrigins(2)
+    first, second, third = (alice.new() for _ in range(3))
+    assert len({first, second, third, bob.new()}) == 4
+    # They may come by ways of different length.
+    for origin in (second, third, first):
+        assert bob.is_news(origin)
+        assert not bob.is_news(origin)
+        assert not alice.is_news(origin)

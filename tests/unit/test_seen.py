@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from interrupts import is_interrupted
 
 from yoton import seen
 from yoton.seen import SeenNumbers
@@ -54,3 +55,16 @@ def test_with_a_source_its_holes_are_forgotten(monkeypatch: pytest.MonkeyPatch) 
     assert numbers.note(BOB, 1, 1) == ALICE
     assert numbers.highest(ALICE) == 0
     assert not numbers.is_missing(ALICE, 3)
+
+
+def test_an_interrupt_at_any_moment_leaves_it_to_be_noted_once_more() -> None:
+    moment = 0
+    is_over = False
+    while not is_over:
+        moment += 1
+        numbers = SeenNumbers()
+        numbers.note(ALICE, 2, 2)
+        is_over = not is_interrupted(lambda n=numbers: n.note(ALICE, 5, 6), moment)
+        numbers.note(ALICE, 5, 6)
+        assert numbers.unseen(ALICE, 1, 8) == [(1, 1), (3, 4), (7, 8)]
+    assert moment > 1
