@@ -80,7 +80,8 @@ class Arrivals:
                 self._finish_delivery(*self._delivery)
             connections = self._neighbours.connections
             has_others = len(connections) > 1 or connections != (connection,)
-            for package in self._parts(packages):
+            is_lone = len(packages) == 1 and packages[0].count == 1
+            for package in packages if is_lone else self._parts(packages):
                 verdict = self._router.decide(package)
                 is_wanted = verdict is DROP or verdict.is_late
                 if verdict.forward and has_others:

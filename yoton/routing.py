@@ -74,7 +74,7 @@ class Router:
         source_id, seq = package.source_id, package.source_seq
         if source_id == self._own_id:
             return DROP
-        if seq > self._seen.highest(source_id):
+        if seq > self._seen.highest.get(source_id, 0):
             if package.dest_id == EVERYONE:
                 return DELIVER_AND_FORWARD
             return DELIVER if package.dest_id == self._own_id else FORWARD

@@ -20,16 +20,18 @@ MAX_HOLES = 64
 
 
 class SeenNumbers:
-    """Remembers numbers. Not thread-safe."""
+    """Remembers numbers. Not thread-safe.
+
+    Attributes
+    ----------
+    highest : dict
+        The highest number that has come from each source; those that were silent longest first.
+    """
 
     def __init__(self) -> None:
-        self._highest: OrderedDict[int, int] = OrderedDict()
+        self.highest: OrderedDict[int, int] = OrderedDict()
         # First and last number of each range that has not come, in their order.
         self._holes: dict[int, list[tuple[int, int]]] = {}
-
-    def highest(self, source_id: int) -> int:
-        """Get the highest number that has come from a source, 0 if none has."""
-        return self._highest.get(source_id, 0)
 
     def is_missing(self, source_id: int, number: int) -> bool:
         """Tell whether a number has not come that is not above the highest one."""
@@ -43,7 +45,7 @@ class SeenNumbers:
             for begin, end in self._holes.get(source_id, ())
             if begin <= last and end >= first
         ]
-        begin = max(first, self.highest(source_id) + 1)
+        begin = max(first, self.highest.get(source_id, 0) + 1)
         if begin <= last:
             ranges.append((begin, last))
         return ranges
@@ -56,19 +58,20 @@ class SeenNumbers:
         int or None
             The source that is forgotten for it, as there are too many.
         """
-        highest = self._highest.get(source_id, 0)
-        if first <= highest:
-            self._fill(source_id, first, last)
-        elif first > highest + 1:
-            self._miss(source_id, (highest + 1, first - 1))
-        if last <= highest:
-            return None
+        highest = self.highest.get(source_id, 0)
+        if first != highest + 1:
+            if first > highest:
+                self._miss(source_id, (highest + 1, first - 1))
+            else:
+                self._fill(source_id, first, last)
+                if last <= highest:
+                    return None
         # Only now: who is interrupted before this does it all again.
-        self._highest[source_id] = last
-        self._highest.move_to_end(source_id)
-        if len(self._highest) <= MAX_SOURCES:
+        self.highest[source_id] = last
+        self.highest.move_to_end(source_id)
+        if highest or len(self.highest) <= MAX_SOURCES:
             return None
-        forgotten, _ = self._highest.popitem(last=False)
+        forgotten, _ = self.highest.popitem(last=False)
         self._holes.pop(forgotten, None)
         return forgotten
 

@@ -27,7 +27,7 @@ def test_it_knows_which_numbers_have_come(ranges: list[tuple[int, int]]) -> None
         for _ in range(2):  # to repeat it does no harm
             assert numbers.note(ALICE, first, last) is None
         come.update(range(first, last + 1))
-        assert numbers.highest(ALICE) == max(come)
+        assert numbers.highest[ALICE] == max(come)
         missing = set(range(1, max(come))) - come
         assert {n for n in range(1, 50) if numbers.is_missing(ALICE, n)} == missing
     everything = numbers.unseen(ALICE, 1, 50)
@@ -35,7 +35,7 @@ def test_it_knows_which_numbers_have_come(ranges: list[tuple[int, int]]) -> None
         set(range(1, 51)) - come
     )
     # What is late and what is not are told apart.
-    highest = numbers.highest(ALICE)
+    highest = numbers.highest.get(ALICE, 0)
     assert all(end <= highest or begin > highest for begin, end in everything)
     assert numbers.unseen(BOB, 3, 5) == [(3, 5)]
 
@@ -53,7 +53,7 @@ def test_with_a_source_its_holes_are_forgotten(monkeypatch: pytest.MonkeyPatch) 
     numbers = SeenNumbers()
     numbers.note(ALICE, 5, 5)
     assert numbers.note(BOB, 1, 1) == ALICE
-    assert numbers.highest(ALICE) == 0
+    assert ALICE not in numbers.highest
     assert not numbers.is_missing(ALICE, 3)
 
 
