@@ -490,6 +490,10 @@ class ThreadedLink:
         if self._has_peer_closed:
             self._writer.add_signal(encode_acknowledgement(session.received))
             self._write_all(deadline)
+        if self._end_reason == OTHER_END_CLOSED:
+            # The other end has yet to tell the same, and what lies between the two may end both
+            # directions with the first.
+            self._changed.wait_for(lambda: self._is_input_over, deadline)
 
     def _write_all(self, deadline: Deadline) -> bool:
         while not self._writer.write_pending(wait_for_turn=True):
