@@ -91,6 +91,8 @@ class BoundedQueue(Generic[T]):
         # exact: it is as long as that is there.
         self._is_settling = False
         self._oldest: T | None = None
+        # The newest one that was there when the bounds were set, if that was more than they allow.
+        self._spared: T | None = None
         # The number of the item before which there was a part then that is worth another look.
         self._landmark: float = -math.inf
         self.peak = 0
@@ -122,16 +124,21 @@ class BoundedQueue(Generic[T]):
     ) -> None:
         """Have other bounds from now on; what it holds is not dropped before something comes.
 
+        Nor then if new items are to be dropped: what is too much becomes less by being taken.
+
         Parameters
         ----------
         limit, overflow, max_size
             As of the queue.
         keeps_latest : bool
-            When it has to drop something, keep the newest item alone.
+            When it has to drop something, keep the newest item alone. For old ones to be dropped.
         is_mark : bool
             Whether they are a high-water mark, at which what is dropped is counted by itself.
         """
         with self._lock:
+            newest = self._newest()
+            # No call in between: what a finalizer puts comes before all of them, or after.
+            self._spared = newest
             self._limit = limit
             self._overflow = overflow
             self._max_size = max_size
@@ -139,6 +146,9 @@ class BoundedQueue(Generic[T]):
             self._is_mark = is_mark
             # With more items than these, it holds too many or the most that it ever did.
             self._ordinary_count = min(self.peak, limit)
+            if not self._is_over():
+                # Whatever comes is dropped before they are. Not kept alive any longer.
+                self._spared = None
 
     def size_is_over(self, size: float) -> bool:
         """Tell whether what it holds has more than that size; takes as long as there is much."""
@@ -214,7 +224,7 @@ class BoundedQueue(Generic[T]):
 
     def _drop_until(self, is_enough: Callable[[], bool]) -> None:
         drop = self._items.popleft if self._overflow is Overflow.DROP_OLD else self._items.pop
-        while not is_enough():
+        while not (is_enough() or self._holds_only_spared()):
             with contextlib.suppress(IndexError):
                 next_oldest = self._items[1] if len(self._items) > 1 else None
                 dropped = drop()
@@ -226,6 +236,18 @@ class BoundedQueue(Generic[T]):
                 if dropped is self._oldest:
                     # If somebody takes one meanwhile, it is not the one that is found there.
                     self._oldest = next_oldest
+
+    def _holds_only_spared(self) -> bool:
+        """Tell whether nothing is left of what came since the bounds that drop just that."""
+        spared = self._spared
+        if spared is None or self._overflow is not Overflow.DROP_NEW:
+            return False
+        return self._newest() is spared
+
+    def _newest(self) -> T | None:
+        with contextlib.suppress(IndexError):
+            return self._items[-1]
+        return None
 
     def _weigh(self) -> None:
         oldest = self.peek()
@@ -314,7 +336,7 @@ class BoundedQueue(Generic[T]):
         """
         self._items.clear()
         self._size_bound = 0
-        self._oldest = None
+        self._oldest = self._spared = None
         self._is_settling = False
         self._closed = True
         self._changed.abandon()

@@ -99,6 +99,21 @@ def test_an_error_is_raised_once_and_loses_nothing_that_is_pending(pair):
     assert sub.dropped == 12
 
 
+@pytest.mark.parametrize("policy", ["drop_new", "error"])
+def test_a_mark_that_drops_what_comes_spares_what_was_pending_before(pair, policy):
+    pub, sub = PubChannel(pair[0], "x"), SubChannel(pair[1], "x")
+    send(pub, 10)
+    wait_until(lambda: sub.pending == 10)
+    sub.set_high_water_mark(2, policy=policy)
+    send(pub, 3)
+    wait_until(lambda: sub.dropped == 3)
+    if policy == "error":
+        with pytest.raises(HighWaterMarkReached) as info:
+            sub.recv()
+        assert info.value.dropped == 3
+    assert sub.recv_all() == texts(range(10))
+
+
 def test_one_emission_tells_of_many_drops(pair, caplog):
     pub, sub = PubChannel(pair[0], "x"), SubChannel(pair[1], "x")
     sub.set_high_water_mark(10)

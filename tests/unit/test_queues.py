@@ -27,9 +27,19 @@ def filled_queue(*items: int) -> BoundedQueue[int]:
     return queue
 
 
-def weight(item: int) -> int:
-    """Get the size of a number, for queues that count it."""
-    return abs(item) % 7
+class Item:
+    """A number that is no other object, as what is put into queues that count sizes."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def weight(item: Item) -> int:
+    """Get the size of an item, for queues that count it."""
+    return abs(item.number) % 7
+
+
+items = st.integers().map(Item)
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -43,7 +53,7 @@ class QueueMachine(RuleBasedStateMachine):
     )
     def make(self, limit: int, overflow: Overflow, max_size: float, keeps_latest: bool) -> None:
         self.queue = BoundedQueue(limit, overflow, max_size, weight)
-        self.expected: list[int] = []
+        self.expected: list[Item] = []
         self.dropped = 0
         self.is_closed = False
         self.set_bounds(limit, overflow, max_size, keeps_latest)
@@ -57,20 +67,23 @@ class QueueMachine(RuleBasedStateMachine):
     def set_bounds(
         self, limit: int, overflow: Overflow, max_size: float, keeps_latest: bool
     ) -> None:
+        keeps_latest = keeps_latest and overflow is Overflow.DROP_OLD
         self.limit, self.max_size = limit, max_size
         self.overflow, self.keeps_latest = overflow, keeps_latest
         self.queue.set_bounds(limit, overflow, max_size, keeps_latest=keeps_latest)
+        # New items are dropped, but not those that are there by now.
+        self.spared = self.expected.copy() if overflow is Overflow.DROP_NEW else []
 
-    @rule(item=st.integers())
-    def put(self, item: int) -> None:
+    @rule(item=items)
+    def put(self, item: Item) -> None:
         self.expect_put(self.queue.put(item), [item])
 
-    @rule(items=st.lists(st.integers(), max_size=8), as_iterator=st.booleans())
-    def put_all(self, items: list[int], as_iterator: bool) -> None:
+    @rule(items=st.lists(items, max_size=8), as_iterator=st.booleans())
+    def put_all(self, items: list[Item], as_iterator: bool) -> None:
         size = sum(map(weight, items))
         self.expect_put(self.queue.put_all(iter(items) if as_iterator else items, size), items)
 
-    def expect_put(self, is_accepted: bool, items: list[int]) -> None:
+    def expect_put(self, is_accepted: bool, items: list[Item]) -> None:
         before = self.dropped
         if self.is_closed:
             self.dropped += len(items)
@@ -82,6 +95,8 @@ class QueueMachine(RuleBasedStateMachine):
     def drop_surplus(self) -> None:
         left = 1 if self.keeps_latest and self.is_over() else self.limit
         while self.is_over() or len(self.expected) > left:
+            if self.expected[-1] in self.spared:
+                break
             self.expected.pop(0 if self.overflow is Overflow.DROP_OLD else -1)
             self.dropped += 1
 
@@ -112,8 +127,8 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(limit=st.integers())
     def take_if(self, limit: int) -> None:
-        matches = bool(self.expected) and self.expected[0] < limit
-        assert self.queue.take_if(lambda item: item < limit) == (
+        matches = bool(self.expected) and self.expected[0].number < limit
+        assert self.queue.take_if(lambda item: item.number < limit) is (
             self.expected.pop(0) if matches else None
         )
 
@@ -217,6 +232,41 @@ def test_a_queue_that_keeps_the_latest_drops_all_others() -> None:
     assert queue.put_all([1, 2, 3])
     assert not queue.put(4)
     assert (queue.take_all(), queue.dropped) == ([4], 3)
+
+
+def test_bounds_that_drop_new_items_spare_those_that_were_there_before() -> None:
+    queue = filled_queue(*range(5))
+    queue.set_bounds(2, Overflow.DROP_NEW)
+    assert not queue.put(5)
+    assert not queue.put_all([6, 7])
+    assert [queue.take() for _ in range(4)] == [0, 1, 2, 3]
+    assert queue.put(8)
+    assert not queue.put(9)
+    assert (queue.take_all(), queue.dropped) == ([4, 8], 4)
+
+
+def test_bounds_in_size_that_drop_new_items_spare_those_that_were_there_before() -> None:
+    queue = BoundedQueue[str](100, Overflow.DROP_OLD, 100, len)
+    queue.put_all(["abc", "def", "ghi"], 9)
+    queue.set_bounds(100, Overflow.DROP_NEW, 4)
+    assert not queue.put("j")
+    assert (queue.take(), queue.take()) == ("abc", "def")
+    assert queue.put("k")
+    assert not queue.put("l")
+    assert (queue.take_all(), queue.dropped) == (["ghi", "k"], 2)
+
+
+def test_bounds_that_drop_new_items_hold_after_an_interrupt() -> None:
+    moment = 0
+    is_over = False
+    while not is_over:
+        moment += 1
+        queue = filled_queue(1, 2, 3)
+        queue.set_bounds(2, Overflow.DROP_NEW)
+        is_over = not is_interrupted(lambda queue=queue: queue.put_all([4, 5]), moment)
+        queue.put(6)
+        assert queue.take_all() == [1, 2, 3]
+    assert moment > 1
 
 
 def test_what_is_dropped_at_a_mark_is_counted_by_itself() -> None:

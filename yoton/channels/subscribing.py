@@ -181,7 +181,8 @@ class SubChannel(BaseChannel):
     ) -> None:
         """Set how many messages may be pending, and what happens to those beyond that.
 
-        It holds for what comes from now on. None of the policies needs an event loop.
+        It holds for what comes from now on: when more is pending already, the policies that drop
+        what comes do so until enough was received. None of the policies needs an event loop.
 
         Parameters
         ----------
