@@ -543,9 +543,12 @@ class Context:
             is_written = connection.kick() and is_written
         return is_written
 
-    def outboxes(self) -> list[Outbox]:
-        """Get what waits to be sent, by each connection."""
-        return [connection.outbox for connection in self.neighbours.connections]
+    def outboxes(self, *, of_connections_only: bool = False) -> list[Outbox]:
+        """Get what waits to be sent, by each connection; if there is none, by the first one."""
+        connections = self.neighbours.connections
+        if not (connections or of_connections_only):
+            return [self._startup_queue]
+        return [connection.outbox for connection in connections]
 
     def check_size(self, size: int) -> None:
         """Raise a PackageTooLarge for a message of a size that is not accepted."""

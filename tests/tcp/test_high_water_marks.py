@@ -13,9 +13,10 @@ import pytest
 from manual_scheduler import ManualScheduler
 from support import PATIENCE, connect, wait_until
 
-from yoton.channels import PubChannel, SubChannel, coalescing, subscribing
+from yoton.channels import PubChannel, StateChannel, SubChannel, coalescing, subscribing
 from yoton.channels.coalescing import RETRY_INTERVAL
 from yoton.channels.sync import FULL, OK, WAIT
+from yoton.connection.outbox import CONGESTION_COUNT
 from yoton.context import Context
 from yoton.events import app, process_events
 from yoton.exceptions import ArgumentError, HighWaterMarkReached
@@ -411,6 +412,66 @@ def test_a_thread_that_is_held_can_be_freed_by_closing_its_channel(pair):
     pub.close()
     sender.join(PATIENCE)
     assert len(errors) == 1
+
+
+# Without a connection
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize(
+    ("policy", "kept"),
+    [
+        ("drop_old", range(17, 20)),
+        ("drop_new", range(3)),
+        ("latest", range(18, 20)),
+        ("error", range(3)),
+        ("block", range(20)),
+    ],
+)
+def test_a_mark_holds_while_there_is_no_connection(make_context, policy, kept, is_first):
+    publisher, subscriber = make_context(), make_context()
+    pub, sub = PubChannel(publisher, "x"), SubChannel(subscriber, "x")
+    end = SubChannel(subscriber, "end")
+    if not is_first:
+        connect(make_context(), publisher)
+        publisher.connections[0].close()
+        wait_until(lambda: not publisher.neighbours.connections)
+    pub.set_high_water_mark(3, policy=policy)
+    refused = 0
+    for number in range(20):
+        try:
+            pub.send(str(number))
+        except HighWaterMarkReached:
+            refused += 1
+    assert pub.dropped + refused + len(kept) == 20
+    PubChannel(publisher, "end").send("end")
+    connect(subscriber, publisher)
+    assert end.recv(PATIENCE) == "end"
+    assert sub.recv_all() == texts(kept)
+
+
+def test_who_blocks_goes_on_when_the_only_connection_ends(make_context):
+    context = make_context()
+    waiting = context.bind("localhost:0")
+    pub = PubChannel(context, "x")
+    pub.set_high_water_mark(1, policy="block")
+    sender = start_sending(pub, 5)
+    wait_until(lambda: waiting.outbox._changed.parked)
+    waiting.close()
+    sender.join(PATIENCE)
+    assert not sender.is_alive()
+
+
+def test_a_state_is_kept_for_a_first_connection(make_context):
+    first, second = make_context(), make_context()
+    state = StateChannel(first, "state")
+    for number in range(200):
+        state.send(str(number))
+    # What waits there is the newest, once there is so much that senders would wait for a peer.
+    assert first.stats()["startup_queue"]["messages"] <= CONGESTION_COUNT
+    other = StateChannel(second, "state")
+    connect(second, first)
+    wait_until(lambda: other.recv() == "199")
 
 
 # Memory

@@ -102,6 +102,10 @@ class PubChannel(BaseChannel):
         of the policies but "block" makes `send` wait for a slow connection. A subscriber with
         the policy "block" makes it wait whatever this policy is, but for "error".
 
+        It holds as well for what waits while the context has no connection, not even one that
+        waits for a peer. Only "block" does not: nobody waits for a connection that may never be
+        made, and what the `queue_params` of the context say holds.
+
         Parameters
         ----------
         messages : int, optional
@@ -222,7 +226,9 @@ class PubChannel(BaseChannel):
         # A finalizer or a signal handler in the middle of writing would wait for just that.
         if this_thread.is_busy:
             return
-        for outbox in self._context.outboxes():
+        # Nobody is to wait for a first connection: it may be for this very thread to make it.
+        waits = mark.policy is Policy.BLOCK
+        for outbox in self._context.outboxes(of_connections_only=waits):
             has_room = functools.partial(self._has_room, mark, outbox, size)
             # A finalizer in the middle of a step of the outbox gets False without having waited.
             if not outbox.wait_until(has_room, deadline) and deadline.passed():
