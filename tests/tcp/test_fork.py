@@ -12,6 +12,7 @@ import pytest
 from support import PATIENCE, connect, run_in_child, wait_until
 
 from yoton.channels import PubChannel, RepChannel, ReqChannel, SubChannel
+from yoton.connection.liveness import Liveness
 from yoton.connection.protocol import OTHER_END_CLOSED
 from yoton.context import Context
 from yoton.events import process_events
@@ -40,6 +41,17 @@ def test_the_child_has_closed_copies(pair):
     pub.send("from the parent")
     assert sub.recv(PATIENCE) == "from the parent"
     assert waiting.is_waiting
+
+
+def test_the_child_sees_no_life_in_the_peers_of_its_copies(pair):
+    connection = pair[0].connections[0]
+    wait_until(lambda: connection.liveness is Liveness.RUNNING)
+
+    def look():
+        assert connection.liveness is Liveness.NOT_CONNECTED
+
+    run_in_child(look)
+    assert connection.liveness is Liveness.RUNNING
 
 
 def test_the_child_can_have_a_context_of_its_own(make_context):

@@ -169,7 +169,7 @@ class Connection:
         self._reconnected_signal = Signal()
         self._gap_signal = Signal()
         self._liveness_signal = Signal()
-        self._diagnosis = Diagnosis(self._look_after_peer, self._tell_liveness, self._consider_dead)
+        self._diagnosis = self._new_diagnosis()
         self._dead_after: float | None = None
         self._timeout = MIN_SILENCE_TIMEOUT
         # Whether the user cares for the peer's silence. Otherwise beats would only cost time.
@@ -637,6 +637,11 @@ class Connection:
             link.abandon()
         self._outbox = self._context.new_outbox(self._traffic.departures)
         self._outbox.close()
+        # What the parent's one says, and its lock, may be of any moment.
+        self._diagnosis = self._new_diagnosis()
+
+    def _new_diagnosis(self) -> Diagnosis:
+        return Diagnosis(self._look_after_peer, self._tell_liveness, self._consider_dead)
 
     # What a subclass does
 
