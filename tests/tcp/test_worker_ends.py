@@ -144,6 +144,62 @@ if __name__ == "__main__":
         audience.check(program, OTHER_END_CLOSED)
 
 
+# What its end has to wait for: threads that are idle, or at work, or that start another one.
+OTHERS = {
+    "an idle pool": """
+    pool = ThreadPoolExecutor(2)
+    pool.submit(work, port, send=later.append).result()
+    later[0]()
+""",
+    "a pool at work": """
+    pool = ThreadPoolExecutor(1)
+    pool.submit(work, port, send=lambda send: wait(0.2) or send())
+""",
+    "threads one after the other": """
+    last = threading.Timer(0.1, lambda: later[0]())
+    threading.Timer(0.1, last.start).start()
+    work(port, send=later.append)
+""",
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_what_a_process_of_multiprocessing_sent_before_its_last_thread_ended(
+    audience: Audience, kind: str
+) -> None:
+    code = f"""
+import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
+
+wait = threading.Event().wait
+later = []
+
+def work(port, send):
+    global context, pub
+    context = yoton.Context()
+    context.connect(f"localhost:{{port}}")
+    pub = yoton.PubChannel(context, "work")
+    send(lambda: [pub.send(f"child {{number}}") for number in range(1000)])
+
+def main(port):
+    global pool
+{OTHERS[kind]}
+
+if __name__ == "__main__":
+    exec({CONNECT + FLUSH!r})
+    crew = Crew()
+    child = multiprocessing.get_context("fork").Process(target=main, args=(crew.new_port(),))
+    child.start()
+    child.join()
+    crew.check()
+    end_begins()
+"""
+    with Program(CREW + code, audience.port) as program:
+        assert program.hear("the child: ") == OTHER_END_CLOSED
+        check_ending(program.end())
+        audience.check(program, OTHER_END_CLOSED)
+
+
 POOLS = {
     "executor": """
     from concurrent.futures import ProcessPoolExecutor
