@@ -163,7 +163,8 @@ class Context:
 
         What changes elsewhere is known here some milliseconds later. Contexts of Pyzo's yoton
         tell nothing of themselves: of those that are connected to one that does, nothing but the
-        id is known, and of all others nothing.
+        id is known, and of all others nothing. A context whose line is lost and may come back is
+        still there, as long as the connection is `Connection.is_reconnecting`.
 
         Returns
         -------

@@ -189,7 +189,8 @@ class BaseChannel:
         """The contexts at the other end, sorted by id.
 
         They have a channel that receives on the slot that this one sends on, or sends on the
-        one that this one receives on, and there is a way to them. Those of Pyzo's yoton, and
+        one that this one receives on, and there is a way to them, be it over a connection whose
+        line is lost and may come back: what is sent waits there. Those of Pyzo's yoton, and
         those that can be reached only by way of one, are not known. A context announces its
         first 500 channels at most, see `yoton.entry.MAX_CHANNELS`.
         """

@@ -149,7 +149,8 @@ class PubChannel(BaseChannel):
     def wait_for_subscribers(self, n: int = 1, timeout: float | None = None) -> bool:
         """Wait until so many contexts with a `SubChannel` at this slot can be reached.
 
-        What is sent after that reaches them. Contexts of Pyzo's yoton, and those that can be
+        What is sent after that reaches them; of one whose line is lost and may come back, which
+        counts as well, once there is a line again. Contexts of Pyzo's yoton, and those that can be
         reached only by way of one, are not known and do not count, nor do channels beyond the 500
         that a context announces at most. Like any wait, it does not wait in a signal handler or a
         finalizer that runs while its thread is reading.

@@ -203,7 +203,8 @@ class ReqChannel(NegotiatingChannel):
         """Ask all repliers how they are; blocks until they have answered.
 
         A replier answers also while it carries out a request, if its process runs Python code.
-        Those that can be reached only by way of Pyzo's yoton are not known.
+        Those that can be reached only by way of Pyzo's yoton are not known. In the mode "event",
+        one is not busy yet while a request waits for its event loop: only once a method runs.
 
         Parameters
         ----------
