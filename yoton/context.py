@@ -630,9 +630,9 @@ class Context:
 
     def connection_resumed(self, connection: Connection, peer: Identity) -> None:
         """Take note that a connection goes on over another line."""
-        # Both ends forget what they had declined: what they said of that may be lost.
-        self._demand.forget(connection)
-        # So may what they told of others: that is told once more.
+        # What both ends said of what they want may be lost, and is said once more.
+        self._demand.line_resumed(connection)
+        # So may what they told of others.
         self.announcing.line_closed(connection)
         self.connection_made(connection, peer)
 
@@ -654,10 +654,16 @@ class Context:
                 slot.receiver.messages_lost(loss.messages)
         return True
 
+    def line_lost(self, connection: Connection) -> None:
+        """Have the connection keep all that is sent from now on, for another line."""
+        self._demand.line_lost(connection)
+
     def line_closing(self, connection: Connection) -> None:
         """Have the connection keep what is sent from now on, for another line."""
         with self._lock:
             connection.renew_outbox()
+            # The one that said goodbye has declined it, and not the one that comes next.
+            self._demand.line_lost(connection)
 
     def line_cut_short(self, connection: Connection) -> None:
         """Have the connection keep for another line what this one could not take."""

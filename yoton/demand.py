@@ -60,8 +60,19 @@ class Demand:
             told = self._tell(self._interest.heard(connection, notice))
         kick_all(told)
 
+    def line_lost(self, connection: Connection) -> None:
+        """Have everything that is sent from now on wait for another line."""
+        with self._lock:
+            self._interest.line_lost(connection)
+
+    def line_resumed(self, connection: Connection) -> None:
+        """Ask once more for what was wanted of a line that is back."""
+        with self._lock:
+            told = self._tell(self._interest.line_resumed(connection))
+        kick_all(told)
+
     def forget(self, connection: Connection) -> None:
-        """Forget what was said by a line that is lost or ends."""
+        """Forget what was said by a connection that ends."""
         with self._lock:
             self._confirmed.wake_all()
             told = self._tell(self._interest.line_closed(connection))

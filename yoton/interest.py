@@ -6,6 +6,11 @@ comes that may want it, the node *wants* it again, and so do all nodes on the wa
 send; each *confirms* that when the nodes behind it have. So whoever makes a channel can wait
 until nothing that is sent from then on passes it by.
 
+A line may be lost and come back. Each end notices at another time, and what it said last may be
+lost. So it sends everything again at once: to keep what nobody wants does little harm, and what
+the other end wants meanwhile it cannot hear. The other end relies on that no sooner than it has a
+confirmation by the new line, from those behind it as well.
+
 A node that declines what came by one line while it gets the same by another one would drop it as
 known, so nothing is declined in a network with rings.
 """
@@ -172,9 +177,31 @@ class Interest:
             wish.unconfirmed.discard((notice.token, line))
         return self._confirmations()
 
+    def line_lost(self, line: Hashable) -> None:
+        """Forget what the other end of a line has declined, as it may want it before it is back.
+
+        What this node has declined there counts until that end has confirmed that it sends it
+        again: it may not have noticed yet.
+        """
+        self._send_again(line, tuple(self.declined_by))
+
+    def line_resumed(self, line: Hashable) -> list[Tell]:
+        """Want once more what was wanted of a line that is back, and not confirmed.
+
+        It, or its confirmation, may have been lost. What is still declined there is left to
+        `want_all`.
+        """
+        tokens = {
+            token
+            for wish in self._wishes.values()
+            for token, other in wish.unconfirmed
+            if other == line
+        }
+        return [Tell(line, Want(token)) for token in sorted(tokens)]
+
     def line_closed(self, line: Hashable) -> list[Tell]:
         """Forget a line."""
-        self._send_again(line, tuple(self.declined_by))
+        self.line_lost(line)
         _take_out(self._declined_at, line, tuple(self._declined_at))
         for key in [key for key in self._in_vain if key[1] == line]:
             del self._in_vain[key]

@@ -12,7 +12,7 @@ import time
 
 import pytest
 from proxy import Proxy
-from support import PATIENCE, run_in_child, wait_until
+from support import PATIENCE, have_declined, run_in_child, wait_until
 
 from yoton import (
     BINARY,
@@ -28,6 +28,7 @@ from yoton import (
     ReqChannel,
     StateChannel,
     SubChannel,
+    demand,
     process_events,
 )
 from yoton.channels import negotiation
@@ -332,6 +333,46 @@ def test_a_slot_that_was_declined_is_wanted_after_a_cut(proxied):
     wait_until(lambda: pub.send("wanted") or sub.recv(False) == "wanted")
 
 
+@pytest.mark.parametrize("end", ["that listens", "that connects"])
+def test_what_is_sent_without_a_line_waits_though_nobody_wanted_it_before(
+    proxied, monkeypatch, end
+):
+    contexts = proxied[:2] if end == "that listens" else proxied[1::-1]
+    pub, sub = publish_in_vain_and_be_wanted(contexts, proxied[3], monkeypatch)
+    pub.send("meanwhile")
+    proxied[3].let_through()
+    assert sub.recv(PATIENCE) == "meanwhile"
+
+
+@pytest.mark.parametrize("end", ["that listens", "that connects"])
+def test_what_is_sent_while_the_line_comes_back_reaches_who_has_made_a_channel(
+    proxied, monkeypatch, end
+):
+    contexts = proxied[:2] if end == "that listens" else proxied[1::-1]
+    pub, sub = publish_in_vain_and_be_wanted(contexts, proxied[3], monkeypatch)
+    resumed = contexts[0].connection_resumed
+
+    def send_and_resume(*args):
+        pub.send("meanwhile")
+        resumed(*args)
+
+    monkeypatch.setattr(contexts[0], "connection_resumed", send_and_resume)
+    proxied[3].let_through()
+    assert sub.recv(PATIENCE) == "meanwhile"
+
+
+def publish_in_vain_and_be_wanted(contexts, proxy, monkeypatch):
+    """Publish by one context, and have the other one want it when there is no line any more."""
+    # It waits in vain, as nobody confirms what it wants.
+    monkeypatch.setattr(demand, "CONFIRM_TIMEOUT", 0.01)
+    pub = PubChannel(contexts[0], "news")
+    have_declined(pub, contexts[0])
+    proxy.let_nobody_through()
+    ends = [*contexts[0].connections_all, *contexts[1].connections_all]
+    wait_until(lambda: all(end.is_reconnecting for end in ends))
+    return pub, SubChannel(contexts[1], "news")
+
+
 # What cannot be kept
 
 
@@ -472,6 +513,30 @@ def test_a_server_that_says_goodbye_may_come_back(make_context):
     wait_until(lambda: log.of("reconnected") == [False])
     assert log.of("reconnecting") == ["Closed from other end."]
     assert connection.id2 == successor.id
+
+
+def test_what_is_sent_during_a_goodbye_goes_to_the_next_though_nobody_wanted_it_before(
+    make_context, monkeypatch
+):
+    server, client = make_context(), make_context()
+    listener = server.listen("localhost:0")
+    connection = client.connect(f"localhost:{listener.port}", reconnect=QUICKLY)
+    pub = PubChannel(client, "news")
+    have_declined(pub, client)
+    closing = client.line_closing
+
+    def close_and_send(line):
+        closing(line)
+        pub.send("for the next one")
+        client.flush_burst()
+
+    monkeypatch.setattr(client, "line_closing", close_and_send)
+    server.close()
+    wait_until(lambda: connection.is_reconnecting)
+    successor = make_context()
+    sub = SubChannel(successor, "news")
+    successor.listen(f"localhost:{listener.port}")
+    assert sub.recv(PATIENCE) == "for the next one"
 
 
 @pytest.mark.parametrize(

@@ -237,16 +237,57 @@ def test_nobody_waits_for_a_line_that_has_ended() -> None:
     assert interest.line_closed("a") == [Tell("c", Confirm(7))]
 
 
+# The loss of a line
+
+
+def test_to_a_line_that_is_lost_everything_is_sent_whatever_its_end_had_declined() -> None:
+    interest = Interest()
+    for line in ("a", "b"):
+        interest.heard(line, Decline(SLOT))
+    interest.line_lost("a")
+    assert interest.declined_by == {SLOT: {"b"}}
+
+
+def test_what_was_declined_at_a_line_that_is_lost_counts_until_its_end_confirms_otherwise() -> None:
+    interest = declining_interest("a")
+    interest.line_lost("a")
+    assert interest.has_declined(SLOT)
+    token, _ = interest.want((SLOT,))
+    assert not interest.is_confirmed(token)
+    assert interest.line_resumed("a") == [Tell("a", Want(token))]
+    assert not interest.is_confirmed(token)
+    interest.heard("a", Confirm(token))
+    assert interest.is_confirmed(token)
+
+
+def test_what_is_not_confirmed_is_wanted_again_of_a_line_that_is_back_and_of_no_other() -> None:
+    interest = declining_interest("a", "b")
+    first, _ = interest.want((SLOT,))
+    interest.heard("b", Confirm(first))
+    interest.heard("c", Want(7, (SLOT,)))
+    second, _ = interest.want_all("new")
+    interest.line_lost("a")
+    assert interest.line_resumed("b") == []
+    # Once, however many wait for it.
+    assert interest.line_resumed("a") == [Tell("a", Want(first))]
+    assert interest.heard("a", Confirm(first)) == [Tell("c", Confirm(7))]
+    assert interest.line_resumed("a") == []
+    assert not interest.is_confirmed(second)
+
+
 # Networks
 
 
 class NetworkMachine(RuleBasedStateMachine):
     """Nodes in a tree, with lines that keep the order and take their time.
 
-    Whoever made a channel and got the confirmation gets all that is sent from then on.
+    They may be lost, and come back when both ends have noticed. Messages are sent again then, as
+    a session does it. Whoever made a channel and got the confirmation gets all that is sent from
+    then on, and so does whoever makes one meanwhile of what is sent by a neighbour that knows that
+    there is no line.
     """
 
-    @initialize(parents=st.lists(st.integers(0, 3), min_size=1, max_size=4))
+    @initialize(parents=st.lists(st.integers(0, 2), min_size=1, max_size=3))
     def build(self, parents: list[int]) -> None:
         self.patch = pytest.MonkeyPatch()
         # So that more happens in as many steps.
@@ -262,16 +303,25 @@ class NetworkMachine(RuleBasedStateMachine):
         self.lines: dict[tuple[int, int], deque[Notice | int]] = {
             (node, other): deque() for node in range(self.count) for other in self.neighbours[node]
         }
+        # For each end of a line that is broken what it keeps for the next one; those that have
+        # noticed; those of them that may come back; and the nodes that have to ask for all.
+        self.kept: dict[tuple[int, int], list[int]] = {}
+        self.away: set[tuple[int, int]] = set()
+        self.returning: set[tuple[int, int]] = set()
+        self.asking: set[int] = set()
         self.sent = 0
         # For each message who has to get it, and who did.
         self.due: dict[int, set[int]] = {}
         self.got: dict[int, set[int]] = {}
 
     def teardown(self) -> None:
+        self.come_to_rest()
         self.patch.undo()
 
     def _tell(self, node: int, tells: list[Tell]) -> None:
         for other, notice in ((tell.line, tell.notice) for tell in tells):
+            if (node, other) in self.kept:
+                continue  # it is lost
             # Notices go before the messages that wait.
             line = self.lines[node, other]
             waiting = [item for item in line if isinstance(item, int)]
@@ -283,14 +333,14 @@ class NetworkMachine(RuleBasedStateMachine):
         declined_by = self.interests[node].declined_by.get(SLOT, set())
         others = self.neighbours[node] - {source}
         for other in others - declined_by:
-            self.lines[node, other].append(message)
+            self.kept.get((node, other), self.lines[node, other]).append(message)
         if self.has_channel[node]:
             assert node not in self.got[message], "there is one way in a tree"
             self.got[message].add(node)
         elif source is not None and others <= declined_by:
             self._tell(node, self.interests[node].came_in_vain(SLOT, source))
 
-    @rule(node=st.integers(0, 4), count=st.integers(1, 3))
+    @rule(node=st.integers(0, 3), count=st.integers(1, 3))
     def send(self, node: int, count: int) -> None:
         for _ in range(count):
             self.sent += 1
@@ -298,18 +348,18 @@ class NetworkMachine(RuleBasedStateMachine):
                 other
                 for other in range(self.count)
                 if self.has_channel[other] and other != node % self.count
-                if other not in self.wishes
+                if other not in self.wishes or (node % self.count, other) in self.away
             }
             self.got[self.sent] = set()
             self._pass_on(node % self.count, self.sent, None)
 
-    @rule(node=st.integers(0, 4))
+    @rule(node=st.integers(0, 3))
     def send_until_it_is_declined(self, node: int) -> None:
         for _ in range(self.count):
             self.send(node, 2)
             self.deliver_all()
 
-    @rule(node=st.integers(0, 4))
+    @rule(node=st.integers(0, 3))
     def make_channel(self, node: int) -> None:
         node %= self.count
         if not self.has_channel[node]:
@@ -319,7 +369,7 @@ class NetworkMachine(RuleBasedStateMachine):
             self._tell(node, tells)
             self._look_at_wishes()
 
-    @rule(node=st.integers(0, 4))
+    @rule(node=st.integers(0, 3))
     def close_channel(self, node: int) -> None:
         node %= self.count
         self.has_channel[node] = False
@@ -327,15 +377,88 @@ class NetworkMachine(RuleBasedStateMachine):
         for due in self.due.values():
             due.discard(node)
 
-    @precondition(lambda self: any(self.lines.values()))
+    @precondition(lambda self: self._whole)
+    @rule(data=st.data(), source=st.none() | st.integers(0, 3), noticing=st.integers(0, 2))
+    def break_line(self, data: st.DataObject, source: int | None, noticing: int) -> None:
+        end = data.draw(st.sampled_from(self._whole))
+        if source is not None:
+            self.send_until_it_is_declined(source)
+        self._break_line(end, noticing)
+
+    def _break_line(self, end: tuple[int, int], noticing: int) -> None:
+        ends = [end, end[::-1]]
+        self.kept.update({end: [] for end in ends})
+        for each in ends[:noticing]:
+            self._notice_loss(each)
+
+    @property
+    def _whole(self) -> list[tuple[int, int]]:
+        return sorted(end for end in self.lines if not {end, end[::-1]} & self.kept.keys())
+
+    @precondition(lambda self: self.kept.keys() - self.away)
+    @rule(data=st.data())
+    def notice_loss(self, data: st.DataObject) -> None:
+        self._notice_loss(data.draw(st.sampled_from(sorted(self.kept.keys() - self.away))))
+
+    def _notice_loss(self, end: tuple[int, int]) -> None:
+        node, other = end
+        # What has come meanwhile was read, the rest is kept at the other end.
+        left = self.lines[other, node]
+        self.kept[other, node][:0] = [item for item in left if isinstance(item, int)]
+        left.clear()
+        self.interests[node].line_lost(other)
+        self.away.add(end)
+        if end[::-1] in self.away:
+            self.returning |= {end, end[::-1]}
+
+    @precondition(lambda self: self.returning)
+    @rule(data=st.data())
+    def come_back(self, data: st.DataObject) -> None:
+        self._come_back(data.draw(st.sampled_from(sorted(self.returning))))
+
+    def _come_back(self, end: tuple[int, int]) -> None:
+        node, other = end
+        self.returning.discard(end)
+        self.away.discard(end)
+        self.lines[end].extend(self.kept.pop(end))
+        self._tell(node, self.interests[node].line_resumed(other))
+        self.asking.add(node)
+
+    @precondition(lambda self: self.asking)
+    @rule()
+    def ask_for_all(self) -> None:
+        while self.asking:
+            node = self.asking.pop()
+            self._tell(node, self.interests[node].want_all()[1])
+        self._look_at_wishes()
+
+    @precondition(lambda self: self._busy)
     @rule(data=st.data())
     def deliver_one(self, data: st.DataObject) -> None:
-        self._deliver(data.draw(st.sampled_from([k for k, line in self.lines.items() if line])))
+        self._deliver(data.draw(st.sampled_from(self._busy)))
+
+    @property
+    def _busy(self) -> list[tuple[int, int]]:
+        """The lines of which the next thing can be read, by the nodes from which and to which."""
+        return [
+            (node, other)
+            for (node, other), line in self.lines.items()
+            if line and (other, node) not in self.away
+        ]
 
     @rule()
     def deliver_all(self) -> None:
-        while busy := [key for key, line in self.lines.items() if line]:
+        while busy := self._busy:
             self._deliver(busy[0])
+
+    @rule()
+    def come_to_rest(self) -> None:
+        for end in sorted(self.kept.keys() - self.away):
+            self._notice_loss(end)
+        for end in sorted(self.returning):
+            self._come_back(end)
+        self.ask_for_all()
+        self.deliver_all()
         assert not self.wishes
         for message, due in self.due.items():
             assert due <= self.got[message]
@@ -357,3 +480,19 @@ class NetworkMachine(RuleBasedStateMachine):
 
 TestNetwork = NetworkMachine.TestCase
 TestNetwork.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.parametrize("first", [(1, 2), (2, 1)])
+def test_a_line_that_is_back_confirms_when_those_behind_it_have(first: tuple[int, int]) -> None:
+    network = NetworkMachine()
+    network.build([0, 1])
+    network.send_until_it_is_declined(0)
+    network._break_line((1, 2), 2)
+    network.make_channel(2)
+    for end in (first, first[::-1]):
+        network.send(0, 1)
+        network._come_back(end)
+    network._look_at_wishes()
+    network.send(0, 1)
+    assert network.wishes
+    network.teardown()

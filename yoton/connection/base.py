@@ -116,6 +116,9 @@ class Node(Interface):
     def heard(self, notice: Notice, connection: Connection) -> None:
         """Take note of what is wanted behind a connection, or not."""
 
+    def line_lost(self, connection: Connection) -> None:
+        """Have the connection keep all that the context sends, whatever the peer had declined."""
+
     def line_closing(self, connection: Connection) -> None:
         """Have the connection keep what the context sends from now on, for another line."""
 
@@ -959,6 +962,8 @@ class Connection:
         if self._close_reason is None:
             # First: then it may go on over another line, or be closed, and tells that.
             self._reconnecting_signal.emit(self, reason)
+        # Before the peer can hear, by another line, that this one is lost: it relies on that then.
+        self._context.line_lost(self)
         with self._lock:
             self._status_changed.wake_all()
             if self._link is not None:
