@@ -334,7 +334,8 @@ def hold(pub, sub):
     """Have a subscriber hold a publisher, and get the thread that waits."""
     assert pub.wait_for_subscribers(timeout=PATIENCE)
     sub.set_high_water_mark(2, policy="block")
-    send(pub, 3)
+    # No more than that, or this thread would wait itself, if the word comes quickly.
+    send(pub, 2)
     wait_until(lambda: pub._hold.is_lasting)
     return start_sending(pub, 1)
 
