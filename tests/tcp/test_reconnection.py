@@ -426,6 +426,8 @@ def test_what_found_no_room_while_the_line_was_away_is_told_as_a_gap(make_contex
     wait_until(lambda: connection.is_reconnecting and not listener.connections)
     for number in range(250):
         pub.send(str(number))
+    # Or the end of a burst would come only when there is a line again, and room.
+    source.flush_burst()
     proxy.let_through()
     for sub in subs:
         wait_until(lambda sub=sub: sub.pending + sub.stats()["gaps"] == 250)
