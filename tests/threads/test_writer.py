@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import pytest
 from support import PATIENCE
 
 from yoton.clock import Deadline
@@ -13,6 +14,7 @@ from yoton.connection.outbox import Outbox
 from yoton.connection.writer import Writer
 from yoton.package import Package
 from yoton.queues import Overflow
+from yoton.waiting import WaitPoint
 
 PACKAGE = Package(b"x", 1, 2, 3)
 
@@ -36,3 +38,21 @@ def test_what_comes_later_is_not_waited_for() -> None:
     finally:
         is_over.set()
         thread.join()
+
+
+def test_what_another_thread_sends_right_after_the_wait_does_not_undo_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outbox = Outbox(1000, Overflow.DROP_OLD)
+    writer = Writer(memory_stream_pair()[0], outbox, lambda package: (package.data,))
+    wait_for = WaitPoint.wait_for
+
+    def wait_and_put(point: WaitPoint, predicate: Callable[[], bool], deadline: Deadline) -> bool:
+        is_true = wait_for(point, predicate, deadline)
+        outbox.put(PACKAGE)
+        return is_true
+
+    monkeypatch.setattr(WaitPoint, "wait_for", wait_and_put)
+    outbox.put(PACKAGE)
+    writer.write_pending()
+    assert writer.wait_until_written(Deadline(PATIENCE))

@@ -473,10 +473,10 @@ class Connection:
             is_done = not self._has_waiting if link is None else link.flush(deadline)
             if is_done:
                 return
-            if deadline.passed():
-                raise FlushTimeout(f"{self!r}: packages still wait to be sent after {timeout} s")
             # If the line was lost, what it did not take is left to the next one.
-            self._await_other_link(link, deadline)
+            is_lost = link is None or link.takes_no_more
+            if not (is_lost and self._await_other_link(link, deadline)):
+                raise FlushTimeout(f"{self!r}: packages still wait to be sent after {timeout} s")
         raise ConnectionClosed(f"{self!r}: closed before all packages were sent")
 
     @property
@@ -485,8 +485,8 @@ class Connection:
         session = self._session
         return bool(self._outbox.packages) or (session is not None and session.is_behind)
 
-    def _await_other_link(self, link: ThreadedLink | None, deadline: Deadline) -> None:
-        self._status_changed.wait_for(
+    def _await_other_link(self, link: ThreadedLink | None, deadline: Deadline) -> bool:
+        return self._status_changed.wait_for(
             lambda: self._link is not link or self._status is Status.CLOSED, deadline
         )
 

@@ -287,9 +287,17 @@ class ThreadedLink:
         return not self._outbox.packages
 
     def flush(self, deadline: Deadline) -> bool:
-        """Wait until the stream has taken all that is in the outbox; False at the deadline."""
+        """Wait until the stream has taken all that is in the outbox.
+
+        False at the deadline, and if the link `takes_no_more`.
+        """
         self.kick()
         return self._writer.wait_until_written(deadline)
+
+    @property
+    def takes_no_more(self) -> bool:
+        """Whether its line has ended; what it did not take is left to another one, or lost."""
+        return self._writer.is_stopped
 
     def watch(self) -> None:
         """Notice from now on when the peer falls silent."""

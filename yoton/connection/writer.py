@@ -139,8 +139,16 @@ class Writer:
         def is_written() -> bool:
             return self._written_count >= count or not self._has_pending()
 
-        self._written.wait_for(lambda: self._is_stopped or is_written(), deadline)
-        return is_written()
+        was_written = False
+
+        def look() -> bool:
+            # What it found then counts: right after that, another thread may put more.
+            nonlocal was_written
+            was_written = is_written()
+            return was_written or self._is_stopped
+
+        self._written.wait_for(look, deadline)
+        return was_written
 
     def stop(self) -> int:
         """Let no thread touch the stream any more; called once, or else `leave`.
@@ -176,6 +184,11 @@ class Writer:
         """Whether the stream has not taken all that has left the outbox; after `leave`."""
         self._drop_written()
         return bool(self._packages) or bool(self._pieces and self._batch_size)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether no thread touches the stream any more."""
+        return self._is_stopped
 
     def _has_pending(self) -> bool:
         return bool(
