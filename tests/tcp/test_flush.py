@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import socket
+import sys
 import threading
+import time
 
 import pytest
-from recorded import LINE_OF_X
+from programs import Program
+from recorded import BEAT, LINE_OF_X, read_plain_packages
 from support import PATIENCE, wait_until
 
 from yoton.channels import PubChannel, SubChannel
@@ -66,3 +70,89 @@ def test_a_flush_may_wait_without_limit(timeout):
             wait_until(lambda: not any(t.is_alive() for t in flushing) or not peer.recv(2**16))
             assert not any(thread.is_alive() for thread in flushing)
             context.flush(timeout)
+
+
+#: What the system takes, though the peer does not read.
+TAKEN_SIZE = 300_000
+
+only_linux_tells = pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux tells what it has not sent"
+)
+
+
+def connect_slowly(port):
+    """Connect to a port as a plain peer that has little room for what comes."""
+    peer = socket.socket()
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    peer.connect(("127.0.0.1", port))
+    peer.sendall(LINE_OF_X)
+    return peer
+
+
+def read_slowly(peer):
+    """Read what comes, in small pieces, and show a sign of life after each."""
+    pieces = []
+    with contextlib.suppress(ConnectionResetError):
+        while piece := peer.recv(4096):
+            pieces.append(piece)
+            with contextlib.suppress(BrokenPipeError):
+                peer.sendall(BEAT)
+            time.sleep(0.005)
+    return b"".join(pieces)
+
+
+@only_linux_tells
+def test_a_flush_waits_for_what_the_system_keeps():
+    with Context() as context:
+        binding = context.bind("localhost:0")
+        with connect_slowly(binding.port1) as peer:
+            wait_until(lambda: binding.is_connected)
+            PubChannel(context, "x", BINARY).send(bytes(TAKEN_SIZE))
+            assert binding.stats()["pending"]["messages"] == 0
+            with pytest.raises(FlushTimeout):
+                context.flush(0.05)
+            reading = threading.Thread(target=read_slowly, args=(peer,))
+            reading.start()
+            context.flush(PATIENCE)
+            context.close()
+            reading.join()
+
+
+FLUSH_AND_END = f"""
+context = yoton.Context()
+binding = context.bind("localhost:0")
+say("port", binding.port1)
+while not binding.is_connected:
+    time.sleep(0.001)
+yoton.PubChannel(context, "x", yoton.BINARY).send(bytes({TAKEN_SIZE}))
+context.flush({PATIENCE})
+end_begins()
+os._exit(0)
+"""
+
+
+@only_linux_tells
+def test_what_was_flushed_arrives_though_the_process_is_gone_and_the_peer_talks():
+    with Program(FLUSH_AND_END) as program:
+        with connect_slowly(int(program.hear("port "))) as peer:
+            received = read_slowly(peer)
+        program.end()
+    _, packages = received.split(b"\r\n", 1)
+    assert TAKEN_SIZE in [len(data) for _, data in read_plain_packages(packages)]
+
+
+def test_a_flush_costs_little_while_the_peer_keeps_up():
+    with Context() as receiver, Context() as sender:
+        sub = SubChannel(receiver, "numbers")
+        sender.connect(f"localhost:{receiver.bind('localhost:0').port1}")
+        pub = PubChannel(sender, "numbers")
+        times = []
+        for number in range(100):
+            pub.send(str(number))
+            started = time.monotonic()
+            sender.flush(PATIENCE)
+            times.append(time.monotonic() - started)
+            # So that the systems wait for something to send the acknowledgement with.
+            assert sub.recv(PATIENCE) == str(number)
+    # That takes 40 ms.
+    assert sorted(times)[50] < 0.01

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 from interrupts import Interrupted, random_interrupts
@@ -269,6 +270,48 @@ def test_flush_waits_until_the_stream_has_taken_all(harness: Harness) -> None:
     own.link.close("enough")
     reader.join(PATIENCE)
     assert peer.messages() == [bytes(1000)]
+
+
+def test_flush_waits_until_the_system_has_sent_all(harness: Harness) -> None:
+    own, _ = harness.with_plain_peer(wrap=WrappedStream)
+    unsent = 1
+
+    def tell() -> int:
+        return unsent
+
+    own.stream.unsent = tell  # type: ignore[method-assign]
+    own.send(b"slow")
+    assert not own.link.flush(Deadline(0.05))
+    with ThreadPoolExecutor(1) as pool:
+        flushing = pool.submit(own.link.flush, patience())
+        assert not wait([flushing], 0.05).done
+        unsent = 0
+        assert flushing.result()
+
+
+def test_flush_does_not_wait_until_the_system_has_sent_what_comes_later(harness: Harness) -> None:
+    own, _ = harness.with_plain_peer(wrap=WrappedStream)
+
+    def tell_while_more_comes() -> int:
+        own.send(bytes(100))
+        return 100
+
+    own.send(bytes(100))
+    own.stream.unsent = tell_while_more_comes  # type: ignore[method-assign]
+    assert own.link.flush(patience())
+
+
+def test_flush_ends_with_a_line_on_which_not_all_was_sent(harness: Harness) -> None:
+    own, _ = harness.with_plain_peer(wrap=WrappedStream)
+    own.stream.unsent = lambda: 1  # type: ignore[method-assign]
+    own.send(b"slow")
+    with ThreadPoolExecutor(1) as pool:
+        flushing = pool.submit(own.link.flush, Deadline(None))
+        assert not wait([flushing], 0.05).done
+        # As a closed one does, of which nobody can tell.
+        own.stream.unsent = lambda: 1 - own.link.takes_no_more  # type: ignore[method-assign]
+        own.link.abort("enough")
+        assert not flushing.result(PATIENCE)
 
 
 def test_interrupts_of_a_sender_lose_nothing_and_cut_nothing(harness: Harness) -> None:

@@ -450,9 +450,10 @@ class Connection:
     def flush(self, timeout: float | None = 3.0) -> None:
         """Wait until all that was sent so far has left for the peer.
 
-        It has then been handed to the operating system; whether the peer has read it is
-        another matter. Without a peer or a line there is nothing to wait for if nothing was
-        sent.
+        It has then got to the system of the peer, and arrives also if this process ends;
+        whether the peer has read it is another matter. Systems other than Linux do not tell:
+        there it has been handed to the own one. Without a peer or a line there is nothing to
+        wait for if nothing was sent.
 
         Parameters
         ----------

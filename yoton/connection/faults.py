@@ -287,6 +287,10 @@ class FaultyStream:
         """See `ByteStream.retransmissions`; while it stalls, as many as a lost line has."""
         return LOST_LINE_RETRANSMISSIONS if self._is_blocked else self._stream.retransmissions()
 
+    def unsent(self) -> int:
+        """See `ByteStream.unsent`; the faults befall what has been sent."""
+        return self._stream.unsent()
+
     def shutdown_write(self) -> None:
         """See `ByteStream.shutdown_write`; a stall does not hold it up."""
         self._stream.shutdown_write()

@@ -220,6 +220,10 @@ class MemoryStream:
         """See `ByteStream.retransmissions`."""
         return 0
 
+    def unsent(self) -> int:
+        """See `ByteStream.unsent`; what is written can be read."""
+        return 0
+
     def shutdown_write(self) -> None:
         """See `ByteStream.shutdown_write`."""
         self._outgoing.end()

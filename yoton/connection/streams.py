@@ -17,6 +17,15 @@ from typing import Protocol
 
 from yoton.clock import LONGEST_WAIT
 
+if sys.platform == "linux":
+    import fcntl
+
+    # How to ask for what the peer's system has not acknowledged, and for what was not yet sent at
+    # all; see linux/sockios.h.
+    _SIOCOUTQ = 0x5411
+    _SIOCOUTQNSD = 0x894B
+    _INT = struct.Struct("@i")
+
 #: Bytes that one read takes at most. From 128 KiB on, also together with what was left over, the
 #: C library takes memory from the system for each read, and gives it back after that.
 READ_SIZE = 3 * 2**15
@@ -104,6 +113,13 @@ class ByteStream(Protocol):
         0 if there can be no such thing; None if nobody can tell.
         """
 
+    def unsent(self) -> int:
+        """Get how many of the bytes that were written have not got to the peer's system.
+
+        If this process ends, they may never arrive. 0 if there can be no such thing, or nobody
+        can tell.
+        """
+
     def shutdown_write(self) -> None:
         """Tell the peer that no more bytes come; what was written still arrives."""
 
@@ -140,6 +156,8 @@ class SocketStream:
         self._acknowledges_at_once = False
         self._read_size = _SMALL_READ_SIZE
         self._is_tcp = connected.family in _TCP_FAMILIES
+        # Whether the system was told of the end, which it counts as a byte.
+        self._is_write_side_shut = False
         own, peer = connected.getsockname(), connected.getpeername()
         # Of sockets in the file system, the end that connects has no name of its own.
         self._local_address = host_and_port(own or peer)
@@ -148,11 +166,16 @@ class SocketStream:
             self._tune_tcp()
         _socket_streams.add(self)
 
+    @property
+    def _is_local(self) -> bool:
+        """Whether the peer is on the same machine."""
+        return self._peer_address[0] == self._local_address[0]
+
     def _tune_tcp(self) -> None:
         # A message that fits a segment leaves at once. Without it, two writes in a row wait
         # for the peer's delayed acknowledgement, 40 ms on Linux.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._peer_address[0] == self._local_address[0]:
+        if self._is_local:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LOCAL_BUFFER_SIZE)
 
     def wait_readable(self, timeout: float | None) -> bool:
@@ -213,13 +236,28 @@ class SocketStream:
         except OSError:  # closed meanwhile
             return None
 
+    def unsent(self) -> int:
+        """See `ByteStream.unsent`; only Linux tells it."""
+        if sys.platform != "linux" or not self._is_tcp:
+            return 0
+        # Within one machine what has left is there, and the acknowledgement may take 40 ms.
+        request = _SIOCOUTQNSD if self._is_local else _SIOCOUTQ
+        try:
+            answer = fcntl.ioctl(self._socket, request, bytes(_INT.size))
+        except (OSError, ValueError):  # closed meanwhile
+            return 0
+        size: int = _INT.unpack(answer)[0]
+        return max(0, size - self._is_write_side_shut)
+
     def shutdown_write(self) -> None:
         """See `ByteStream.shutdown_write`."""
+        self._is_write_side_shut = True
         with contextlib.suppress(OSError):  # the peer was faster
             self._socket.shutdown(socket.SHUT_WR)
 
     def abort(self) -> None:
         """See `ByteStream.abort`."""
+        self._is_write_side_shut = True
         with contextlib.suppress(OSError):  # not connected any more
             self._socket.shutdown(socket.SHUT_RDWR)
 

@@ -18,6 +18,7 @@ import contextlib
 import functools
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol as Interface
 
@@ -78,6 +79,12 @@ _UNWATCHED_WAIT = 1.0
 #: Frames of the link itself that wait to be written, from which on no ping is answered: who asks
 #: and does not read the answers must not take memory.
 MAX_WAITING_NOTICES = 256
+
+#: Seconds until a flush looks again whether what was written has left the system, at first and in
+#: the end; in between it doubles. No system tells when it has. A peer that keeps up takes it
+#: within the first, one that does not keeps the flush waiting anyway.
+_FIRST_LOOK = 0.0001
+_LAST_LOOK = 0.01
 
 CANNOT_HANDLE = "Error while handling what came."
 
@@ -287,12 +294,32 @@ class ThreadedLink:
         return not self._outbox.packages
 
     def flush(self, deadline: Deadline) -> bool:
-        """Wait until the stream has taken all that is in the outbox.
+        """Wait until the stream has sent all that is in the outbox.
 
         False at the deadline, and if the link `takes_no_more`.
         """
         self.kick()
-        return self._writer.wait_until_written(deadline)
+        return self._writer.wait_until_written(deadline) and self._wait_until_sent(deadline)
+
+    def _wait_until_sent(self, deadline: Deadline) -> bool:
+        """Wait until what was written so far has got to the peer's system."""
+        size, delay = self._writer.written_size, _FIRST_LOOK
+        while not self._has_sent(size):
+            if self.takes_no_more:
+                return self._has_written_all and self._has_peer_closed
+            if deadline.passed():
+                return False
+            remaining = deadline.remaining()
+            time.sleep(delay if remaining is None else min(delay, remaining))
+            delay = min(2 * delay, _LAST_LOOK)
+        return True
+
+    def _has_sent(self, size: int) -> bool:
+        # In this order: what is written in between seems to be unsent, never the other way round.
+        written = self._writer.written_size
+        is_sent = written - self._stream.unsent() >= size
+        # A stream that was closed meanwhile knew nothing.
+        return is_sent and not self.takes_no_more
 
     @property
     def takes_no_more(self) -> bool:
@@ -540,7 +567,7 @@ class ThreadedLink:
     def _keep_unwritten(self, session: Session) -> None:
         for package in self._writer.leave():
             session.keep(package)
-        session.is_behind = self._writer.is_behind
+        session.is_behind = self._writer.is_behind or self._stream.unsent() > 0
 
     def _end(self, reason: str) -> None:
         self.close(reason)

@@ -68,8 +68,9 @@ class Writer:
         self._is_stopped = False
         self._written_count = 0
         self._written = WaitPoint(self._lock)
-        #: When something was last written, on the monotonic clock.
+        #: When something was last written, on the monotonic clock, and the bytes of all that was.
         self.last_write = monotonic()
+        self.written_size = 0
 
     def add_signal(self, frame: bytes) -> None:
         """Have a frame of the link itself written, behind all packages that wait."""
@@ -215,8 +216,9 @@ class Writer:
     def _drop_written(self) -> None:
         pieces, count = self._pieces, sum(self._counts)
         rest = [] if len(pieces) == 1 and count == len(pieces[0]) else _without(pieces, count)
-        # Both at once: an interrupt in between would have the same bytes dropped twice.
-        self._pieces, self._counts = rest, []
+        size = self.written_size + count
+        # All at once: an interrupt in between would have the same bytes dropped twice.
+        self._pieces, self._counts, self.written_size = rest, [], size
 
     def _refill(self) -> None:
         """Turn packages into pieces, or a signal if there are none.
