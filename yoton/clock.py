@@ -62,3 +62,6 @@ class Deadline:
 
 #: The deadline of who waits without limit.
 FOREVER = Deadline(None)
+
+#: The deadline of who does not wait.
+NOW = Deadline(0.0)

@@ -16,8 +16,8 @@ from yoton.address import parse_address
 from yoton.announcing import Announcing
 from yoton.arrivals import NEW_CONNECTION, Arrivals
 from yoton.burst import LOOK_INTERVAL, MAX_COUNT, MAX_SIZE, Burst
-from yoton.clock import FOREVER, Deadline
-from yoton.connection.base import END_TIMEOUT, Connection
+from yoton.clock import FOREVER, NOW, Deadline
+from yoton.connection.base import END_TIMEOUT, INTERRUPTED, Connection
 from yoton.connection.busy import this_thread
 from yoton.connection.framing import DEFAULT_MAX_DATA_SIZE
 from yoton.connection.joining import connection_class
@@ -356,7 +356,7 @@ class Context:
             A connection ended before. An OSError.
         """
         deadline = Deadline(timeout)
-        self.flush_burst()
+        self.hand_over()
         for connection in self._all_connections():
             try:
                 connection.flush(deadline.remaining())
@@ -395,6 +395,8 @@ class Context:
         self._close_channels(FOREVER)
 
     def _close_channels(self, deadline: Deadline) -> None:
+        # Repliers may wait for a signal handler's own thread.
+        deadline = NOW if this_thread.is_busy else deadline
         for channel in self._slots.receivers():
             channel.close_within(deadline)
 
@@ -538,11 +540,30 @@ class Context:
         Returns whether nothing is left that a connection would take only later.
         """
         is_written = True
-        with self._lock:
-            self._numbering.give_out(self._give_out)
-        for connection in self.neighbours.connections:
-            is_written = connection.kick() and is_written
+        was_busy = this_thread.is_busy
+        try:
+            # A signal handler in here must not wait for those who need the routing lock.
+            this_thread.is_busy = True
+            with self._lock:
+                self._numbering.give_out(self._give_out)
+            for connection in self.neighbours.connections:
+                is_written = connection.kick() and is_written
+        finally:
+            this_thread.is_busy = was_busy
         return is_written
+
+    def hand_over(self) -> None:
+        """Give all that was sent so far to the connections, as `flush_burst`.
+
+        Raises
+        ------
+        FlushTimeout
+            This is a signal handler or a finalizer in the middle of just that.
+        """
+        is_inside = self._lock._is_owned()  # type: ignore[attr-defined]  # as a WaitPoint asks
+        self.flush_burst()
+        if is_inside and not self._numbering.is_done:
+            raise FlushTimeout(f"{self!r}: {INTERRUPTED}")
 
     def outboxes(self, *, of_connections_only: bool = False) -> list[Outbox]:
         """Get what waits to be sent, by each connection; if there is none, by the first one."""

@@ -197,6 +197,26 @@ say("ready")
         audience.check(program, OTHER_END_CLOSED)
 
 
+def test_sigterm_with_a_handler_that_closes_and_exits(audience: Audience) -> None:
+    """In the middle of a send it does not wait; what was sent has time at the exit."""
+    code = """
+def leave(*arguments):
+    context.close()
+    sys.exit(5)
+
+signal.signal(signal.SIGTERM, leave)
+say("ready")
+while True:
+    pub.send(f"main {number}")
+    number += 1
+"""
+    with Program(CONNECT + FLUSH + "number += 1" + code, audience.port) as program:
+        program.hear("ready")
+        program.send_signal(signal.SIGTERM)
+        check_ending(program.end(), 5)
+        audience.check(program, OTHER_END_CLOSED)
+
+
 # Peers that are not there yet, or not any more
 
 

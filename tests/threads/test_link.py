@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -520,6 +521,63 @@ def test_a_peer_that_reads_nothing_is_not_waited_for(harness: Harness, caplog: L
         "to test: closed with 2 packages not sent",
     ]
     assert not own.link.flush(Deadline(0.0))
+
+
+def close_for_long(own: End) -> None:
+    """Do what a signal handler does that closes and then takes longer than a close may."""
+    if not own.owner.closing:
+        own.link.close("enough")
+        time.sleep(0.3)
+
+
+@pytest.mark.usefixtures("short_close")
+def test_an_end_waits_for_the_thread_that_was_interrupted_in_writing(
+    harness: Harness, caplog: Log
+) -> None:
+    own, peer = harness.with_plain_peer(wrap=WrappedStream)
+    write = own.stream.write
+
+    def write_and_close(pieces: Sequence[bytes | memoryview], counts: list[int]) -> None:
+        write(pieces, counts)
+        close_for_long(own)
+
+    own.stream.write = write_and_close  # type: ignore[method-assign]
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(peer.read_to_end)
+        own.send(b"last")
+        reading.result(PATIENCE)
+        peer.stream.shutdown_write()
+    own.join()
+    assert peer.messages() == [b"last"]
+    assert peer.received.endswith(CLOSE)
+    assert messages_of(caplog) == []
+
+
+@pytest.mark.usefixtures("short_close")
+def test_an_end_waits_for_the_thread_that_was_interrupted_in_reading(
+    harness: Harness, caplog: Log
+) -> None:
+    own, peer = harness.with_plain_peer(wrap=WrappedStream)
+    read, leading, packages = own.stream.read, threading.current_thread(), own.owner.packages
+
+    def read_and_close(chunks: list[bytes], missing: int = 0, timeout: float = 0.0) -> None:
+        if threading.current_thread() is leading:
+            close_for_long(own)
+        read(chunks, missing, timeout)
+
+    own.stream.read = read_and_close  # type: ignore[method-assign]
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(peer.read_until, lambda: peer.received.endswith(CLOSE))
+        reading.add_done_callback(lambda _: peer.stream.shutdown_write())
+        # The receive thread leaves the reading to who got what it waited for.
+        for count in itertools.count(1):
+            own.link.lead(lambda count=count: len(packages) >= count, patience())
+            if own.owner.closing:
+                break
+            peer.write(plain_package(b"x", count))
+            wait_until(lambda count=count: len(packages) >= count)
+    own.join()
+    assert messages_of(caplog) == []
 
 
 @pytest.mark.usefixtures("short_close")

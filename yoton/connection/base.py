@@ -14,6 +14,7 @@ from typing import Protocol as Interface
 
 from yoton.address import format_place
 from yoton.clock import Deadline, monotonic
+from yoton.connection.busy import this_thread
 from yoton.connection.diagnosis import Diagnosis
 from yoton.connection.heartbeat import MIN_SILENCE_TIMEOUT
 from yoton.connection.liveness import Liveness, Signs, judge
@@ -55,6 +56,7 @@ ACKNOWLEDGE_DELAY = 0.2
 
 CLOSED_ON_COMMAND = "Closed on command."
 CLOSED_ON_PROBLEM = "Closed because of a problem."
+INTERRUPTED = "packages wait for the thread that this signal handler or finalizer interrupted"
 CONSIDERED_DEAD = "Silent for too long, considered dead."
 
 
@@ -90,6 +92,9 @@ class Node(Interface):
 
     def flush_burst(self) -> bool:
         """Have the context give all that was sent so far to its connections."""
+
+    def hand_over(self) -> None:
+        """Have it do so as well; raises FlushTimeout if that is what was interrupted for this."""
 
     def connection_opened(self, connection: Connection) -> None:
         """Have the context send its packages by this connection from now on."""
@@ -468,13 +473,15 @@ class Connection:
             The connection ended before. An OSError.
         """
         deadline = Deadline(timeout)
-        self._context.flush_burst()
+        self._context.hand_over()
         while self._status is not Status.CLOSED:
             link = self._link
             is_done = not self._has_waiting if link is None else link.flush(deadline)
             if is_done:
                 return
             # If the line was lost, what it did not take is left to the next one.
+            if link is not None and not link.takes_no_more and link.is_interrupted:
+                raise FlushTimeout(f"{self!r}: {INTERRUPTED}")
             is_lost = link is None or link.takes_no_more
             if not (is_lost and self._await_other_link(link, deadline)):
                 raise FlushTimeout(f"{self!r}: packages still wait to be sent after {timeout} s")
@@ -626,9 +633,12 @@ class Connection:
             self._end_without_line(reason)
 
     def await_end(self, deadline: Deadline) -> None:
-        """Wait until the connection has ended, at most until the deadline."""
+        """Wait until the connection has ended, at most until the deadline.
+
+        Not in a thread that was interrupted while it reads or writes: that has to go on first.
+        """
         link = self._link
-        if link is not None:
+        if link is not None and not this_thread.is_busy:
             link.join(deadline)
 
     def abandon(self) -> None:

@@ -17,9 +17,13 @@ class _ThisThread(threading.local):
     is_busy : bool
         Whether it reads or writes. Set by the one that does so, and put back in the end; always
         set in the threads of a link.
+    writes_to : object
+        The writer in the middle of whose turn it is, or is about to begin; None if there is none.
+        Put back as well.
     """
 
     is_busy = False
+    writes_to: object = None
 
 
 this_thread = _ThisThread()

@@ -144,6 +144,11 @@ class Reader:
 
     # Leading
 
+    @property
+    def has_leader(self) -> bool:
+        """Whether a thread leads just now."""
+        return self._has_leader
+
     def lead(self, is_satisfied: Callable[[], object], deadline: Deadline) -> None:
         """Read until is_satisfied() is true, something else has to be done, or time is over.
 

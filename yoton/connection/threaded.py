@@ -229,6 +229,8 @@ class ThreadedLink:
         self._is_line_lost = False
         # Set once: all was written, and the goodbye.
         self._has_written_all = False
+        # How long the end may take, if a thread in the middle of reading or writing began it.
+        self._interrupted_timeout: float | None = None
         # Why this end lets go of the line, if it does.
         self._loss_reason: str | None = None
         # Guards the seven fields below it. Never held together with another lock.
@@ -296,7 +298,8 @@ class ThreadedLink:
     def flush(self, deadline: Deadline) -> bool:
         """Wait until the stream has sent all that is in the outbox.
 
-        False at the deadline, and if the link `takes_no_more`.
+        False at the deadline, if the link `takes_no_more`, and if this thread `is_interrupted`
+        and something is left.
         """
         self.kick()
         return self._writer.wait_until_written(deadline) and self._wait_until_sent(deadline)
@@ -320,6 +323,11 @@ class ThreadedLink:
         is_sent = written - self._stream.unsent() >= size
         # A stream that was closed meanwhile knew nothing.
         return is_sent and not self.takes_no_more
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether this thread has to go on before anything more is written."""
+        return self._writer.is_interrupted
 
     @property
     def takes_no_more(self) -> bool:
@@ -371,8 +379,11 @@ class ThreadedLink:
             For the owner. That of the first call counts, and so does its deadline.
         deadline : Deadline, optional
             When the link is broken off if it has not ended. Default: in `CLOSE_TIMEOUT` seconds.
+            For a signal handler in the middle of reading or writing, the time begins when its
+            thread has gone on.
         """
         try:
+            self._note_interrupted_thread(deadline)
             if self._claim_end(reason, deadline or Deadline(CLOSE_TIMEOUT)):
                 self._owner.link_closing(reason)
         finally:
@@ -382,6 +393,11 @@ class ThreadedLink:
             with self._lock:
                 self._changed.wake_all()
                 self._is_ending = True
+
+    def _note_interrupted_thread(self, deadline: Deadline | None) -> None:
+        if this_thread.is_busy and not self._is_own_thread and self._end_reason is None:
+            deadline = deadline or Deadline(CLOSE_TIMEOUT)
+            self._interrupted_timeout = deadline.remaining()
 
     def abort(self, reason: str) -> None:
         """End at once, without a goodbye; see `join`."""
@@ -395,13 +411,17 @@ class ThreadedLink:
 
     def join(self, deadline: Deadline) -> bool:
         """Wait for the end, and for both threads; False at the deadline."""
-        if threading.current_thread() in (self._receive_thread, self._send_thread):
+        if self._is_own_thread:
             return False
         if not self._changed.wait_for(lambda: self._is_over, deadline):
             return False
         if self._receive_thread.ident is not None:
             self._receive_thread.join(deadline.remaining())
         return True
+
+    @property
+    def _is_own_thread(self) -> bool:
+        return threading.current_thread() in (self._receive_thread, self._send_thread)
 
     def _claim_end(self, reason: str, deadline: Deadline) -> bool:
         with self._lock:
@@ -506,6 +526,10 @@ class ThreadedLink:
 
     def _say_goodbye(self) -> None:
         deadline = self._end_deadline
+        if self._interrupted_timeout is not None:
+            # It takes its turn behind that thread.
+            self._writer.write_pending(wait_for_turn=True)
+            deadline = Deadline(self._interrupted_timeout)
         with self._protocol_lock:
             if Input.CLOSE_SENT in TRANSITIONS[self._protocol.state]:
                 self._writer.add_signal(self._protocol.send_close())
@@ -514,14 +538,14 @@ class ThreadedLink:
             if self._session is not None:
                 self._confirm_goodbye(self._session, deadline)
             self._stream.shutdown_write()
-            self._changed.wait_for(lambda: self._is_input_over, deadline)
+            self._await_peer(lambda: self._is_input_over, deadline)
         if not self._is_input_over:
             logger.warning("%s: the peer did not answer the goodbye", self._name)
             self._stream.abort()
 
     def _confirm_goodbye(self, session: Session, deadline: Deadline) -> None:
         """Tell the peer what came before its goodbye: all that it had to send."""
-        self._changed.wait_for(lambda: self._has_peer_closed or self._is_input_over, deadline)
+        self._await_peer(lambda: self._has_peer_closed or self._is_input_over, deadline)
         if self._has_peer_closed:
             self._writer.add_signal(encode_acknowledgement(session.received))
             self._write_all(deadline)
@@ -529,6 +553,14 @@ class ThreadedLink:
             # The other end has yet to tell the same, and what lies between the two may end both
             # directions with the first.
             self._changed.wait_for(lambda: self._is_input_over, deadline)
+
+    def _await_peer(self, is_heard: Callable[[], bool], deadline: Deadline) -> None:
+        """Wait for what the peer says to a goodbye."""
+        while not self._changed.wait_for(is_heard, deadline):
+            if self._interrupted_timeout is None or not self._reader.has_leader:
+                return
+            # The thread that was interrupted has not gone on, and nobody else can read.
+            deadline = Deadline(CLOSE_TIMEOUT)
 
     def _write_all(self, deadline: Deadline) -> bool:
         while not self._writer.write_pending(wait_for_turn=True):

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from yoton.clock import Deadline, monotonic
+from yoton.clock import NOW, Deadline, monotonic
 from yoton.connection.busy import this_thread
 from yoton.connection.outbox import Outbox
 from yoton.connection.streams import MAX_PIECES, ByteStream
@@ -107,20 +107,22 @@ class Writer:
         OSError
             The stream is broken.
         """
-        was_busy = this_thread.is_busy
+        was_busy, wrote_to = this_thread.is_busy, this_thread.writes_to
         while True:
             turn: list[bool] = []
             try:
+                # First, so that a signal handler never finds the turn taken and not this.
+                this_thread.is_busy, this_thread.writes_to = True, self
                 # One call into C takes the turn and notes it, so no interrupt parts the two.
                 turn.extend(map(self._turn.acquire, (wait_for_turn,)))
                 if False in turn:
                     return True  # a thread that has written looks again
-                this_thread.is_busy = True
                 if not self._write_until_full():
                     return False
             finally:
+                # No call before the one that frees the turn, so no interrupt either.
+                this_thread.is_busy, this_thread.writes_to = was_busy, wrote_to
                 if True in turn:
-                    this_thread.is_busy = was_busy
                     self._turn.release()
             if not self._has_pending():
                 break
@@ -132,7 +134,8 @@ class Writer:
     def wait_until_written(self, deadline: Deadline) -> bool:
         """Wait until the stream has taken all that waits; False at the deadline or the end.
 
-        What comes into the outbox meanwhile is not waited for: it may never be empty.
+        What comes into the outbox meanwhile is not waited for: it may never be empty. It does not
+        wait in a thread that `is_interrupted`.
         """
         # In this order: what is taken in between is counted twice, not missed.
         count = self._outbox.count + self._outbox.taken
@@ -148,7 +151,7 @@ class Writer:
             was_written = is_written()
             return was_written or self._is_stopped
 
-        self._written.wait_for(look, deadline)
+        self._written.wait_for(look, NOW if self.is_interrupted else deadline)
         return was_written
 
     def stop(self) -> int:
@@ -185,6 +188,11 @@ class Writer:
         """Whether the stream has not taken all that has left the outbox; after `leave`."""
         self._drop_written()
         return bool(self._packages) or bool(self._pieces and self._batch_size)
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether this thread is a signal handler or a finalizer in the middle of writing here."""
+        return this_thread.writes_to is self
 
     @property
     def is_stopped(self) -> bool:
