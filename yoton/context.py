@@ -29,7 +29,7 @@ from yoton.connection.returning import SESSION_LIFETIME, pid_space
 from yoton.demand import Demand
 from yoton.ending import attend, attend_worker
 from yoton.entry import Announcement
-from yoton.exceptions import ArgumentError, FlushTimeout, PackageTooLarge
+from yoton.exceptions import ArgumentError, ConnectionClosed, FlushTimeout, PackageTooLarge
 from yoton.gaps import Gap, GapOrigins, Loss
 from yoton.interest import Interest, Notice
 from yoton.marks import DEFAULT_MAX_SIZE
@@ -353,15 +353,24 @@ class Context:
         FlushTimeout
             It has not left in time. A RuntimeError.
         ConnectionClosed
-            A connection ended before. An OSError.
+            A connection ended before; the others have been waited for. An OSError.
         """
         deadline = Deadline(timeout)
         self.hand_over()
+        late: FlushTimeout | None = None
+        closed: ConnectionClosed | None = None
+        # Of all: one that ends, or is late, does not keep what the others have from leaving.
         for connection in self._all_connections():
             try:
                 connection.flush(deadline.remaining())
             except FlushTimeout as error:
-                raise FlushTimeout(f"not all packages were sent within {timeout} s") from error
+                late = late or error
+            except ConnectionClosed as error:
+                closed = closed or error
+        if closed is not None:
+            raise closed
+        if late is not None:
+            raise FlushTimeout(f"not all packages were sent, in {timeout} s at most") from late
 
     def close(self, timeout: float | None = None) -> None:
         """Close all listeners, all connections in a nice way, then all channels.

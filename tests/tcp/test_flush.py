@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 from programs import Program
@@ -17,7 +18,7 @@ from support import PATIENCE, wait_until
 
 from yoton.channels import PubChannel, SubChannel
 from yoton.context import Context
-from yoton.exceptions import FlushTimeout
+from yoton.exceptions import ConnectionClosed, FlushTimeout
 from yoton.message_types import BINARY
 
 
@@ -70,6 +71,30 @@ def test_a_flush_may_wait_without_limit(timeout):
             wait_until(lambda: not any(t.is_alive() for t in flushing) or not peer.recv(2**16))
             assert not any(thread.is_alive() for thread in flushing)
             context.flush(timeout)
+
+
+def test_a_flush_waits_for_the_others_when_a_connection_ends():
+    with Context() as context, contextlib.ExitStack() as stack:
+        peers = []
+        for _ in range(2):
+            binding = context.bind("localhost:0")
+            peers.append(
+                stack.enter_context(socket.create_connection(("127.0.0.1", binding.port1)))
+            )
+            peers[-1].sendall(LINE_OF_X)
+            wait_until(lambda binding=binding: binding.is_connected)
+        ending, staying = peers
+        PubChannel(context, "x", BINARY).send(bytes(2**24))
+        with ThreadPoolExecutor(1) as pool:
+            flushing = pool.submit(context.flush, PATIENCE)
+            ending.close()
+            wait_until(lambda: context.connection_count == 1)
+            assert not wait([flushing], 0.05).done
+            wait_until(lambda: flushing.done() or not staying.recv(2**16))
+            with pytest.raises(ConnectionClosed):
+                flushing.result()
+        assert binding.is_connected
+        context.flush(0.0)
 
 
 #: What the system takes, though the peer does not read.
