@@ -27,7 +27,7 @@ from yoton.connection.protocol import Identity, contexts_gone_package, gap_packa
 from yoton.connection.reconnecting import ReconnectPolicy, policy_of
 from yoton.connection.returning import SESSION_LIFETIME, pid_space
 from yoton.demand import Demand
-from yoton.ending import attend, attend_worker
+from yoton.ending import attend, attend_worker, process_exit
 from yoton.entry import Announcement
 from yoton.exceptions import ArgumentError, ConnectionClosed, FlushTimeout, PackageTooLarge
 from yoton.gaps import Gap, GapOrigins, Loss
@@ -353,7 +353,8 @@ class Context:
         FlushTimeout
             It has not left in time. A RuntimeError.
         ConnectionClosed
-            A connection ended before; the others have been waited for. An OSError.
+            A connection ended before; the others have been waited for. Or it was sent when the
+            exit of the process had closed all of them. An OSError.
         """
         deadline = Deadline(timeout)
         self.hand_over()
@@ -371,6 +372,9 @@ class Context:
             raise closed
         if late is not None:
             raise FlushTimeout(f"not all packages were sent, in {timeout} s at most") from late
+        if process_exit.has_come and self._startup_queue.packages:
+            # Else it waits for a first connection, and that is no matter of time.
+            raise ConnectionClosed(f"{self!r}: sent when the exit had closed all connections")
 
     def close(self, timeout: float | None = None) -> None:
         """Close all listeners, all connections in a nice way, then all channels.

@@ -42,8 +42,25 @@ def attend_worker() -> None:
     _end_of_worker.attend()
 
 
+class _Exit:
+    """The exit of this process.
+
+    Attributes
+    ----------
+    has_come : bool
+        Whether all contexts were closed for it.
+    """
+
+    has_come = False
+
+
+#: What contexts know of it.
+process_exit = _Exit()
+
+
 @atexit.register
 def _close_all() -> None:
+    process_exit.has_come = True
     # Who presses Ctrl-C once more, or has a signal handler exit, does not want to wait. And it
     # would be shown as an error.
     with contextlib.suppress(KeyboardInterrupt, SystemExit):
@@ -56,6 +73,7 @@ _end_of_worker = EndOfWorker(_close_all)
 
 
 def _abandon_all() -> None:
+    process_exit.has_come = False
     abandon_sockets()
     for context in list(_contexts):
         context.abandon()

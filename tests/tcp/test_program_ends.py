@@ -283,6 +283,33 @@ atexit.register(say, "waiting")  # right before contexts close
             check_ending(program.end())
 
 
+def test_a_flush_after_contexts_were_closed_says_that_nothing_leaves(audience: Audience) -> None:
+    code = """
+import atexit
+import yoton.ending
+
+def send_late():
+    pub.send("late")
+    try:
+        context.flush()
+    except yoton.ConnectionClosed as error:
+        say("refused", error)
+    else:
+        say("refused not at all")
+
+# Handlers of before the import of yoton run after its own.
+atexit.unregister(yoton.ending._close_all)
+atexit.register(send_late)
+atexit.register(yoton.ending._close_all)
+context.flush()
+end_begins()
+"""
+    with Program(CONNECT + FLUSH + code, audience.port) as program:
+        check_ending(program.end())
+        assert "sent when the exit had closed" in program.hear("refused")
+        audience.check(program, OTHER_END_CLOSED)
+
+
 def test_what_comes_when_no_thread_can_be_started_any_more(audience: Audience) -> None:
     """Which is so at the end of an interpreter, from Python 3.12 on."""
     code = """
