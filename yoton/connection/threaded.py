@@ -552,7 +552,7 @@ class ThreadedLink:
         if self._end_reason == OTHER_END_CLOSED:
             # The other end has yet to tell the same, and what lies between the two may end both
             # directions with the first.
-            self._changed.wait_for(lambda: self._is_input_over, deadline)
+            self._await_peer(lambda: self._is_input_over, deadline)
 
     def _await_peer(self, is_heard: Callable[[], bool], deadline: Deadline) -> None:
         """Wait for what the peer says to a goodbye."""
