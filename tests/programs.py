@@ -68,7 +68,7 @@ def flush():
 
 # What all programs begin with.
 _PRELUDE = """
-import os, signal, sys, threading, time
+import glob, os, signal, sys, threading, time
 import yoton
 
 def say(*words):
@@ -76,6 +76,17 @@ def say(*words):
 
 def end_begins():
     say("the end begins at", time.monotonic())
+
+def stop(pid):
+    os.kill(pid, signal.SIGSTOP)
+    # Its threads go on until they have seen the signal.
+    states = ["running"]
+    while set(states) - {"T"}:
+        time.sleep(0.001)
+        states = [
+            open(name).read().rpartition(")")[2].split()[0]
+            for name in glob.glob(f"/proc/{pid}/task/*/stat")
+        ]
 """
 
 #: Seconds for a program to be in the wait that it has announced: Python sees a signal in the very

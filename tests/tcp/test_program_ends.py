@@ -249,7 +249,7 @@ say("all has come")
 def test_an_exit_while_the_peer_is_stopped() -> None:
     """Its end takes as long as all ends together may; what was flushed arrives later."""
     code = """
-os.kill(int(sys.argv[2]), signal.SIGSTOP)
+stop(int(sys.argv[2]))
 """
     with Program(PEER) as peer:
         port = peer.hear("bound ")
@@ -271,7 +271,7 @@ def test_a_signal_while_the_interpreter_waits_for_a_peer(number: int, handler: s
     """Who is in a hurry need not wait, and sees no error."""
     code = f"""
 signal.signal({int(number)}, {handler})
-os.kill(int(sys.argv[2]), signal.SIGSTOP)
+stop(int(sys.argv[2]))
 import atexit
 atexit.register(say, "waiting")  # right before contexts close
 """
@@ -357,7 +357,7 @@ def test_a_signal_while_much_waits_for_a_peer_that_does_not_read(
 ) -> None:
     code = f"""
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
-os.kill(int(sys.argv[2]), signal.SIGSTOP)
+stop(int(sys.argv[2]))
 yoton.PubChannel(context, "much", yoton.BINARY).send(bytes(2**24))
 say("waiting")
 {wait}

@@ -527,13 +527,13 @@ def close_for_long(own: End) -> None:
     """Do what a signal handler does that closes and then takes longer than a close may."""
     if not own.owner.closing:
         own.link.close("enough")
-        time.sleep(0.3)
+        time.sleep(3 * threaded.CLOSE_TIMEOUT)
 
 
-@pytest.mark.usefixtures("short_close")
 def test_an_end_waits_for_the_thread_that_was_interrupted_in_writing(
-    harness: Harness, caplog: Log
+    harness: Harness, caplog: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(threaded, "CLOSE_TIMEOUT", 0.5)
     own, peer = harness.with_plain_peer(wrap=WrappedStream)
     write = own.stream.write
 
@@ -553,10 +553,10 @@ def test_an_end_waits_for_the_thread_that_was_interrupted_in_writing(
     assert messages_of(caplog) == []
 
 
-@pytest.mark.usefixtures("short_close")
 def test_an_end_waits_for_the_thread_that_was_interrupted_in_reading(
-    harness: Harness, caplog: Log
+    harness: Harness, caplog: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(threaded, "CLOSE_TIMEOUT", 0.5)
     own, peer = harness.with_plain_peer(wrap=WrappedStream)
     read, leading, packages = own.stream.read, threading.current_thread(), own.owner.packages
 

@@ -556,11 +556,12 @@ class ThreadedLink:
 
     def _await_peer(self, is_heard: Callable[[], bool], deadline: Deadline) -> None:
         """Wait for what the peer says to a goodbye."""
-        while not self._changed.wait_for(is_heard, deadline):
-            if self._interrupted_timeout is None or not self._reader.has_leader:
-                return
-            # The thread that was interrupted has not gone on, and nobody else can read.
+        was_interrupted = self._interrupted_timeout is not None
+        has_leader = self._reader.has_leader
+        while not self._changed.wait_for(is_heard, deadline) and was_interrupted and has_leader:
+            # The thread that was interrupted has not gone on yet, or just now; nobody else reads.
             deadline = Deadline(CLOSE_TIMEOUT)
+            has_leader = self._reader.has_leader
 
     def _write_all(self, deadline: Deadline) -> bool:
         while not self._writer.write_pending(wait_for_turn=True):
