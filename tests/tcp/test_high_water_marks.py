@@ -466,8 +466,10 @@ def test_who_blocks_goes_on_when_the_only_connection_ends(make_context):
 def test_a_state_is_kept_for_a_first_connection(make_context):
     first, second = make_context(), make_context()
     state = StateChannel(first, "state")
-    for number in range(200):
+    for number in range(199):
         state.send(str(number))
+    first.flush_burst()
+    state.send("199")
     # What waits there is the newest, once there is so much that senders would wait for a peer.
     assert first.stats()["startup_queue"]["messages"] <= CONGESTION_COUNT
     other = StateChannel(second, "state")
