@@ -158,7 +158,10 @@ class Fleet:
             self.connection = self._context.connect(
                 f"localhost:{self._proxy.port}", PATIENCE, reconnect=QUICKLY
             )
+            # What was sent before this process was known to want it may come by parts.
+            self._begin_round(is_excused=True)
             self.check_all_goes_on()
+            self._begin_round(is_excused=False)
         except BaseException:
             self.close()
             raise
@@ -192,12 +195,15 @@ class Fleet:
     def play_gentle_round(self) -> None:
         """Have something happen to the lines alone."""
         self.counts["rounds"] += 1
-        for book in (self.news, self.echoes):
-            book.begin_round(is_excused=False)
+        self._begin_round(is_excused=False)
         self.chance.choice([self._cut, self._stall, self._stop_one])()
         self.check_all_goes_on()
 
     # What happens
+
+    def _begin_round(self, *, is_excused: bool) -> None:
+        for book in (self.news, self.echoes):
+            book.begin_round(is_excused)
 
     def _kill_one(self) -> None:
         role = self.chance.choice(list(_PROGRAMS))
@@ -205,8 +211,7 @@ class Fleet:
         running = self._sums.work()
         self._await(running.running, "the replier is at it")
         is_lossy = role in ("relay", "subscriber")
-        for book in (self.news, self.echoes):
-            book.begin_round(is_lossy)
+        self._begin_round(is_excused=is_lossy)
         _kill(self._processes[role])
         if role in ("replier", "relay"):
             # Nobody will answer it, or it could not be told who does.

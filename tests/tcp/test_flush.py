@@ -87,6 +87,8 @@ def test_a_flush_waits_for_the_others_when_a_connection_ends():
         PubChannel(context, "x", BINARY).send(bytes(2**24))
         with ThreadPoolExecutor(1) as pool:
             flushing = pool.submit(context.flush, PATIENCE)
+            # Only once it waits: it does so for those that it finds at its beginning.
+            assert not wait([flushing], 0.2).done
             ending.close()
             wait_until(lambda: context.connection_count == 1)
             assert not wait([flushing], 0.05).done
