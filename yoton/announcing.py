@@ -23,7 +23,7 @@ from typing import Protocol as Interface
 
 from yoton.clock import Deadline
 from yoton.connection.base import Connection
-from yoton.connection.busy import this_thread
+from yoton.connection.busy import keeps_busy
 from yoton.connection.protocol import Identity
 from yoton.directory import Directory
 from yoton.entry import Announcement, Endpoint, Peer
@@ -207,18 +207,11 @@ class Announcing:
         if _call_at(due, self._settle):
             self._settles_at = due
 
+    # A finalizer that sends in here must not wait for room while the routing lock is held: there
+    # may be none until those who wait for the lock have gone on.
+    @keeps_busy
     def _settle(self) -> None:
         """Tell others and the channels here what has changed."""
-        was_busy = this_thread.is_busy
-        # A finalizer that sends in here must not wait for room while the routing lock is held:
-        # there may be none until those who wait for the lock have gone on.
-        this_thread.is_busy = True
-        try:
-            self._settle_without_waiting()
-        finally:
-            this_thread.is_busy = was_busy
-
-    def _settle_without_waiting(self) -> None:
         with self._lock:
             self._rests_until = scheduler.now() + REST_TIME * self._directory.size
             self._changed.wake_all()

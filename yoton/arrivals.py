@@ -14,7 +14,7 @@ from yoton.demand import Demand
 from yoton.interest import Interest
 from yoton.neighbours import Neighbours, kick_all, wait_for_room
 from yoton.package import SLOT_CONTEXT, Package
-from yoton.routing import DROP, Router, Verdict
+from yoton.routing import DROP, Router
 from yoton.slots import Receiver, Slots
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class Arrivals:
             if self._delivery is not None:
                 self._finish_delivery(*self._delivery)
             connections = self._neighbours.connections
-            has_others = len(connections) > 1 or connections != (connection,)
+            has_others = connections != (connection,)
             is_lone = len(packages) == 1 and packages[0].count == 1
             for package in packages if is_lone else self._parts(packages):
                 verdict = self._router.decide(package)
@@ -87,7 +87,11 @@ class Arrivals:
                 if verdict.forward and has_others:
                     is_wanted = self._forward(package, connection) or is_wanted
                 if verdict.deliver:
-                    is_wanted = self._deliver_as(verdict, package, connection) or is_wanted
+                    # Of states, versions tell which one counts.
+                    if verdict.is_late and not package.is_state:
+                        self._note_missed(package)
+                    else:
+                        is_wanted = self._deliver(package, connection) or is_wanted
                 if not is_wanted and self._decline(package, connection):
                     has_declined = True
                 self._router.remember(package, connection)
@@ -103,14 +107,11 @@ class Arrivals:
             else:
                 yield package
 
-    def _deliver_as(self, verdict: Verdict, package: Package, connection: Connection) -> bool:
-        if not verdict.is_late or package.is_state:  # of states, versions tell which one counts
-            return self._deliver(package, connection)
+    def _note_missed(self, package: Package) -> None:
         slot = self._slots.receiving.get(package.slot)
         if slot is not None:
             missed = self._missed.get(slot.receiver, 0)
             self._missed[slot.receiver] = missed + package.count
-        return True
 
     def _forward(self, package: Package, connection: Connection) -> bool:
         """Pass a package on to others who want it; tells whether somebody does."""
@@ -143,12 +144,9 @@ class Arrivals:
 
     def _deliver(self, package: Package, connection: Connection) -> bool:
         """Deliver a package to its channel; tells whether there is one."""
-        if package.slot == SLOT_CONTEXT:
-            self._for_context.extend((single, connection) for single in package.packages())
-            return True
         slot = self._slots.receiving.get(package.slot)
         if slot is None:
-            return False
+            return self._deliver_to_context(package, connection)
         receiver, came = slot.receiver, slot.flow
         first_number = self.next_number
         self.next_number += package.count
@@ -159,6 +157,12 @@ class Arrivals:
         came.messages += package.count
         came.bytes += len(package.data)
         return True
+
+    def _deliver_to_context(self, package: Package, connection: Connection) -> bool:
+        is_for_context = package.slot == SLOT_CONTEXT
+        if is_for_context:
+            self._for_context.extend((single, connection) for single in package.packages())
+        return is_for_context
 
     def _finish_delivery(
         self, package: Package, receiver: Receiver, connection: Connection, numbers: Iterator[int]

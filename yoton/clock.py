@@ -6,7 +6,6 @@ tests can move it.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 
@@ -41,10 +40,17 @@ class Deadline:
     __slots__ = ("_at", "_clock")
 
     def __init__(self, timeout: float | None, clock: Clock = monotonic) -> None:
-        if timeout is not None and math.isnan(timeout):
-            raise ArgumentError(f"a timeout is a number of seconds or None, not {timeout!r}")
         self._clock = clock
-        self._at = None if timeout is None else clock() + max(0.0, timeout)
+        self._at: float | None
+        # Compared, not limited by functions: each call that waits makes a deadline.
+        if timeout is None:
+            self._at = None
+        elif timeout > 0.0:
+            self._at = clock() + timeout
+        elif timeout <= 0.0:
+            self._at = clock()
+        else:
+            raise ArgumentError(f"a timeout is a number of seconds or None, not {timeout!r}")
 
     def remaining(self) -> float | None:
         """Get the seconds to wait: 0.0 once it has passed, None if it never does.
@@ -53,7 +59,10 @@ class Deadline:
         """
         if self._at is None:
             return None
-        return min(max(0.0, self._at - self._clock()), LONGEST_WAIT)
+        left = self._at - self._clock()
+        if left < 0.0:
+            return 0.0
+        return left if left < LONGEST_WAIT else LONGEST_WAIT
 
     def passed(self) -> bool:
         """Tell whether the moment has come."""

@@ -18,7 +18,7 @@ from yoton.arrivals import NEW_CONNECTION, Arrivals
 from yoton.burst import LOOK_INTERVAL, MAX_COUNT, MAX_SIZE, Burst
 from yoton.clock import FOREVER, NOW, Deadline
 from yoton.connection.base import END_TIMEOUT, INTERRUPTED, Connection
-from yoton.connection.busy import this_thread
+from yoton.connection.busy import is_busy, keeps_busy
 from yoton.connection.framing import DEFAULT_MAX_DATA_SIZE
 from yoton.connection.joining import connection_class
 from yoton.connection.listener import DEFAULT_MAX_CONNECTIONS, Listener
@@ -409,7 +409,7 @@ class Context:
 
     def _close_channels(self, deadline: Deadline) -> None:
         # Repliers may wait for a signal handler's own thread.
-        deadline = NOW if this_thread.is_busy else deadline
+        deadline = NOW if is_busy() else deadline
         for channel in self._slots.receivers():
             channel.close_within(deadline)
 
@@ -533,7 +533,7 @@ class Context:
         self._burst.flushed()
         # A finalizer or a signal handler in the middle of reading or writing would wait for just
         # that.
-        if not is_written and may_wait and not this_thread.is_busy:
+        if not is_written and may_wait and not is_busy():
             wait_for_room(self.neighbours.connections)
 
     def _may_hold(self, count: int) -> bool:
@@ -547,22 +547,18 @@ class Context:
         """
         self._burst.begin()
 
+    # A signal handler in here must not wait for those who need the routing lock.
+    @keeps_busy
     def flush_burst(self) -> bool:
         """Give all that was sent so far to the connections, and have it written.
 
         Returns whether nothing is left that a connection would take only later.
         """
         is_written = True
-        was_busy = this_thread.is_busy
-        try:
-            # A signal handler in here must not wait for those who need the routing lock.
-            this_thread.is_busy = True
-            with self._lock:
-                self._numbering.give_out(self._give_out)
-            for connection in self.neighbours.connections:
-                is_written = connection.kick() and is_written
-        finally:
-            this_thread.is_busy = was_busy
+        with self._lock:
+            self._numbering.give_out(self._give_out)
+        for connection in self.neighbours.connections:
+            is_written = connection.kick() and is_written
         return is_written
 
     def hand_over(self) -> None:

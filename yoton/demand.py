@@ -13,7 +13,7 @@ from typing import Any
 
 from yoton.clock import Deadline
 from yoton.connection.base import Connection
-from yoton.connection.busy import this_thread
+from yoton.connection.busy import is_busy
 from yoton.events.scheduler import scheduler
 from yoton.interest import Interest, Notice, Tell
 from yoton.neighbours import kick_all
@@ -136,7 +136,7 @@ class Demand:
             return bool(tokens) and self._interest.is_confirmed(tokens[0])
 
         # A finalizer or a signal handler in the middle of reading would wait for just that.
-        if this_thread.is_busy:
+        if is_busy():
             return
         deadline = Deadline(CONFIRM_TIMEOUT)
         self._lead(is_confirmed, deadline)

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
 from interrupts import random_interrupts
@@ -26,10 +27,12 @@ from yoton.channels import (
     SubChannel,
 )
 from yoton.clock import Deadline
-from yoton.connection.busy import this_thread
+from yoton.connection.busy import keeps_busy
 from yoton.context import Context
 from yoton.events import process_events
 from yoton.exceptions import ArgumentError, ChannelClosed
+
+T = TypeVar("T")
 
 
 def peer_ids(channel: BaseChannel) -> list[int]:
@@ -50,6 +53,12 @@ def known_ids(context: Context) -> set[int]:
 def wait_until_known(context: Context, *contexts: Context) -> None:
     expected = {context.id, *(other.id for other in contexts)}
     wait_until(lambda: known_ids(context) == expected, f"{context!r} knows all")
+
+
+@keeps_busy
+def while_reading(handler: Callable[[], T]) -> T:
+    """Call what a signal handler calls that strikes its thread while that reads."""
+    return handler()
 
 
 # Waiting
@@ -105,15 +114,13 @@ def test_what_was_declined_reaches_a_context_that_was_waited_for(
 
 
 def test_a_channel_that_a_handler_makes_while_its_thread_reads_is_announced_in_order(
-    chain: list[Context], monkeypatch: pytest.MonkeyPatch
+    chain: list[Context],
 ) -> None:
     publishing, relay, subscribing = chain
     pub = PubChannel(publishing, "news")
     have_declined(pub, publishing, relay)
     # It does not wait for the confirmation.
-    with monkeypatch.context() as patch:
-        patch.setattr(this_thread, "is_busy", True)
-        sub = SubChannel(subscribing, "news")
+    sub = while_reading(lambda: SubChannel(subscribing, "news"))
     assert pub.wait_for_subscribers(1, PATIENCE)
     pub.send("hello")
     assert sub.recv(PATIENCE) == "hello"
@@ -207,14 +214,11 @@ def test_who_waits_hears_of_the_end_of_the_channel(
         pub.wait_for_subscribers(0)
 
 
-def test_a_handler_does_not_wait_while_its_own_thread_reads(
-    chain: list[Context], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_handler_does_not_wait_while_its_own_thread_reads(chain: list[Context]) -> None:
     pub = PubChannel(chain[0], "news")
-    monkeypatch.setattr(this_thread, "is_busy", True)
-    assert pub.wait_for_subscribers() is False
+    assert while_reading(pub.wait_for_subscribers) is False
     with chain[0]._lock:
-        assert pub.wait_for_subscribers() is False
+        assert while_reading(pub.wait_for_subscribers) is False
 
 
 def test_requesters_wait_for_repliers(chain: list[Context]) -> None:

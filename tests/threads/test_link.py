@@ -17,7 +17,7 @@ from support import PATIENCE, wait_until
 
 from yoton.clock import Deadline
 from yoton.connection import heartbeat, threaded
-from yoton.connection.busy import this_thread
+from yoton.connection.busy import is_busy
 from yoton.connection.framing import encode_package
 from yoton.connection.memory import MemoryStream, memory_stream_pair
 from yoton.connection.protocol import Protocol, Role, State, contexts_gone_package
@@ -805,11 +805,11 @@ def test_an_interrupt_while_threads_are_started_ends_the_link(
 def test_what_runs_in_the_threads_of_a_link_does_not_wait_for_its_peer(harness: Harness) -> None:
     own, other = harness.pair()
     seen: list[bool] = []
-    other.owner.on_packages = lambda packages: seen.append(this_thread.is_busy)
+    other.owner.on_packages = lambda packages: seen.append(is_busy())
     own.send(b"x")
     wait_until(lambda: seen)
     assert seen == [True]
-    assert not this_thread.is_busy
+    assert not is_busy()
 
 
 def test_the_threads_of_a_link_have_names_and_end_with_it(harness: Harness) -> None:

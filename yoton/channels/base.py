@@ -10,7 +10,7 @@ from typing import Any
 
 from yoton.channels.coalescing import CoalescedSignal
 from yoton.clock import Deadline
-from yoton.connection.busy import this_thread
+from yoton.connection.busy import is_busy
 from yoton.context import Context
 from yoton.entry import Endpoint, Peer
 from yoton.events import Signal
@@ -271,7 +271,7 @@ class BaseChannel:
 
         deadline = Deadline(timeout)
         # A finalizer or a signal handler in the middle of reading would wait for just that.
-        if this_thread.is_busy:
+        if is_busy():
             deadline = Deadline(0.0)
         else:
             self._context.lead(is_over, deadline)

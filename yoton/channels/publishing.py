@@ -13,7 +13,7 @@ from yoton.channels.base import BaseChannel
 from yoton.channels.outgoing import OutgoingMark
 from yoton.channels.sync import SenderHold
 from yoton.clock import FOREVER, Deadline, monotonic
-from yoton.connection.busy import this_thread
+from yoton.connection.busy import is_busy
 from yoton.connection.outbox import Outbox
 from yoton.exceptions import ArgumentError, HighWaterMarkReached
 from yoton.marks import DEFAULT_MAX_SIZE, Policy, checked_mark
@@ -225,7 +225,7 @@ class PubChannel(BaseChannel):
         # What waits to leave together is to be in the outboxes.
         self._context.flush_burst()
         # A finalizer or a signal handler in the middle of writing would wait for just that.
-        if this_thread.is_busy:
+        if is_busy():
             return
         # Nobody is to wait for a first connection: it may be for this very thread to make it.
         waits = mark.policy is Policy.BLOCK
@@ -255,7 +255,7 @@ class PubChannel(BaseChannel):
             return
         self._context.flush_burst()
         # A finalizer or a signal handler in the middle of reading would wait for just that.
-        if this_thread.is_busy:
+        if is_busy():
             return
         begin, mark = monotonic(), self._mark
 

@@ -33,7 +33,7 @@ from yoton.channels.replier_status import (
     status_of,
 )
 from yoton.clock import Deadline
-from yoton.connection.busy import this_thread
+from yoton.connection.busy import is_busy
 from yoton.context import Context
 from yoton.events import Signal
 from yoton.events.scheduler import scheduler
@@ -320,7 +320,7 @@ class ReqChannel(NegotiatingChannel):
         while not is_made:
             # A finalizer or a signal handler in the middle of reading would wait for just that. In
             # the middle of a step of this channel it does not wait either.
-            has_room = not this_thread.is_busy and self._room_made.wait_for(may_try, deadline)
+            has_room = not is_busy() and self._room_made.wait_for(may_try, deadline)
             if not has_room and deadline.passed():
                 with self._lock:
                     self._requester.refuse()

@@ -14,7 +14,7 @@ from typing import Protocol as Interface
 
 from yoton.address import format_place
 from yoton.clock import Deadline, monotonic
-from yoton.connection.busy import this_thread
+from yoton.connection.busy import is_busy
 from yoton.connection.diagnosis import Diagnosis
 from yoton.connection.heartbeat import MIN_SILENCE_TIMEOUT
 from yoton.connection.liveness import Liveness, Signs, judge
@@ -638,7 +638,7 @@ class Connection:
         Not in a thread that was interrupted while it reads or writes: that has to go on first.
         """
         link = self._link
-        if link is not None and not this_thread.is_busy:
+        if link is not None and not is_busy():
             link.join(deadline)
 
     def abandon(self) -> None:

@@ -183,7 +183,9 @@ class Outbox:
             surplus = max(self._count - self._limit, 0)
             if self._size > self._max_size or surplus > oldest.count:
                 surplus = oldest.count
-            if self._take_out(oldest, surplus):
+            rest = oldest.without_first(surplus) if surplus < oldest.count else None
+            size = len(oldest.data) - (0 if rest is None else len(rest.data))
+            if self._take_out(oldest, rest, surplus, size):
                 self._note_dropped(oldest, surplus)
 
     def _note_dropped(self, package: Package, count: int) -> None:
@@ -204,11 +206,12 @@ class Outbox:
         others = self.packages.copy()
         return all(other is package or other.slot == SLOT_LINK for other in others)
 
-    def _take_out(self, oldest: Package, count: int) -> bool:
-        """Take messages out of the oldest package; False if a finalizer just took that."""
-        rest = oldest.without_first(count) if count < oldest.count else None
-        size = len(oldest.data) - (0 if rest is None else len(rest.data))
-        # From here on there is one call, the last: nothing comes in between.
+    def _take_out(self, oldest: Package, rest: Package | None, count: int, size: int) -> bool:
+        """Leave the rest of the oldest package alone; False if a finalizer just took that.
+
+        Count and size are what it has less then, in messages and in bytes.
+        """
+        # There is one call, the last: nothing comes in between.
         if not self.packages or self.packages[0] is not oldest:
             return False
         # First, so that who reads the count before this never misses some.
@@ -258,7 +261,7 @@ class Outbox:
                 count, data_size = oldest.count, len(oldest.data)
                 size += data_size
                 target.append(oldest)
-                self._take_out(oldest, count)
+                self._take_out(oldest, None, count, data_size)
                 sent.packages += 1
                 sent.messages += count
                 sent.bytes += data_size

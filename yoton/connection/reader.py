@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from yoton.clock import Deadline, monotonic
-from yoton.connection.busy import this_thread
+from yoton.connection.busy import keeps_busy
 from yoton.connection.protocol import Bookmark, Event, PackagesReceived, Ping, Pong, Protocol
 from yoton.connection.spin import SPIN_TIME, Spin, processor_count
 from yoton.connection.streams import ByteStream
@@ -149,6 +149,7 @@ class Reader:
         """Whether a thread leads just now."""
         return self._has_leader
 
+    @keeps_busy
     def lead(self, is_satisfied: Callable[[], object], deadline: Deadline) -> None:
         """Read until is_satisfied() is true, something else has to be done, or time is over.
 
@@ -156,14 +157,13 @@ class Reader:
         have to wait as usual after this.
         """
         turn: list[bool] = []
-        was_busy = this_thread.is_busy
         try:
             # One call into C takes the turn and notes it, so no interrupt parts the two.
             turn.extend(map(self.turn.acquire, (False,)))
             if False in turn:
                 self._note_waiter(is_satisfied)
                 return
-            self._has_leader = this_thread.is_busy = True
+            self._has_leader = True
             self._is_called_back = False
             self._awaited = None
             if not self._lead_until(is_satisfied, deadline):
@@ -174,7 +174,6 @@ class Reader:
             # No call before the one that frees the turn, so no interrupt either.
             if True in turn:
                 self._has_leader = False
-                this_thread.is_busy = was_busy
                 self.turn.release()
         if self._is_called_back:
             self._call_back()
@@ -196,6 +195,13 @@ class Reader:
             # Before there is more: what comes in bundles is not to fill a queue at once.
             if is_satisfied():
                 return True
+            if not (self._chunks or self._events):
+                if is_over or not self._read_within(timeout):
+                    return False
+                # What comes for others, again and again, is not to keep this thread here.
+                self.last_read = monotonic()
+                timeout = end - self.last_read
+                is_over = timeout <= 0.0
             if self._chunks:
                 self._understand()
             if self._events:
@@ -208,13 +214,6 @@ class Reader:
                 else:
                     return False
                 self._events.popleft()
-            elif is_over or not self._read_within(timeout):
-                return False
-            else:
-                # What comes for others, again and again, is not to keep this thread here.
-                self.last_read = monotonic()
-                timeout = end - self.last_read
-                is_over = timeout <= 0.0
         return bool(is_satisfied())
 
     def _read_within(self, timeout: float) -> bool:

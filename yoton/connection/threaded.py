@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol as Interface
 
 from yoton.clock import FOREVER, Deadline, monotonic
-from yoton.connection.busy import this_thread
+from yoton.connection.busy import is_busy, keeps_busy
 from yoton.connection.framing import bundle_size, encode_bundle, encode_package
 from yoton.connection.handshake import HANDSHAKE_FAILED, HANDSHAKE_TIMED_OUT
 from yoton.connection.heartbeat import BEAT_INTERVAL, SilenceWatch, beat_delay
@@ -395,7 +395,7 @@ class ThreadedLink:
                 self._is_ending = True
 
     def _note_interrupted_thread(self, deadline: Deadline | None) -> None:
-        if this_thread.is_busy and not self._is_own_thread and self._end_reason is None:
+        if is_busy() and not self._is_own_thread and self._end_reason is None:
             deadline = deadline or Deadline(CLOSE_TIMEOUT)
             self._interrupted_timeout = deadline.remaining()
 
@@ -742,13 +742,13 @@ class ThreadedLink:
             logger.warning("%s: closed with %d packages not sent", self._name, count)
 
 
+@keeps_busy
 def _run_busy(run: Callable[[], object]) -> None:
     """Run what one of the two threads does.
 
     A finalizer in it that sends must not wait until the peer has taken something: it would keep
     the thread from just what that needs.
     """
-    this_thread.is_busy = True
     run()
 
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from yoton.clock import NOW, Deadline, monotonic
-from yoton.connection.busy import this_thread
+from yoton.connection.busy import is_in_the_middle_of, keeps_busy
 from yoton.connection.outbox import Outbox
 from yoton.connection.streams import MAX_PIECES, ByteStream
 from yoton.package import Package
@@ -88,6 +88,7 @@ class Writer:
         """
         self._notices.append(notice)
 
+    @keeps_busy
     def write_pending(self, wait_for_turn: bool = False) -> bool:
         """Write what waits.
 
@@ -107,21 +108,17 @@ class Writer:
         OSError
             The stream is broken.
         """
-        was_busy, wrote_to = this_thread.is_busy, this_thread.writes_to
         while True:
             turn: list[bool] = []
             try:
-                # First, so that a signal handler never finds the turn taken and not this.
-                this_thread.is_busy, this_thread.writes_to = True, self
                 # One call into C takes the turn and notes it, so no interrupt parts the two.
                 turn.extend(map(self._turn.acquire, (wait_for_turn,)))
                 if False in turn:
                     return True  # a thread that has written looks again
-                if not self._write_until_full():
+                if not self._write_some():
                     return False
             finally:
                 # No call before the one that frees the turn, so no interrupt either.
-                this_thread.is_busy, this_thread.writes_to = was_busy, wrote_to
                 if True in turn:
                     self._turn.release()
             if not self._has_pending():
@@ -192,7 +189,7 @@ class Writer:
     @property
     def is_interrupted(self) -> bool:
         """Whether this thread is a signal handler or a finalizer in the middle of writing here."""
-        return this_thread.writes_to is self
+        return is_in_the_middle_of(Writer.write_pending, self)
 
     @property
     def is_stopped(self) -> bool:
@@ -208,18 +205,21 @@ class Writer:
             or self._signals
         )
 
-    def _write_until_full(self) -> bool:
-        while True:
-            if self._counts:
-                self._drop_written()
-            while not self._pieces:
-                if not self._has_pending():
-                    return True
-                self._refill()
+    def _write_some(self) -> bool:
+        """Write what is taken from the outbox at a time; False if the stream is full."""
+        if self._counts:  # an interrupt has left them
+            self._drop_written()
+        while not self._pieces:
+            if not self._refill():
+                return True
+        while self._pieces:
             self._stream.write(self._pieces[:MAX_PIECES], self._counts)
             self.last_write = monotonic()
-            if self._counts[-1] == 0:
+            is_full = self._counts[-1] == 0
+            self._drop_written()
+            if is_full:
                 return False
+        return True
 
     def _drop_written(self) -> None:
         pieces, count = self._pieces, sum(self._counts)
@@ -228,8 +228,8 @@ class Writer:
         # All at once: an interrupt in between would have the same bytes dropped twice.
         self._pieces, self._counts, self.written_size = rest, [], size
 
-    def _refill(self) -> None:
-        """Turn packages into pieces, or a signal if there are none.
+    def _refill(self) -> bool:
+        """Turn packages into pieces, or a signal if there are none; False if nothing waits.
 
         Interrupted between two of its steps it repeats a frame, and a receiver drops packages
         that it has had.
@@ -239,29 +239,33 @@ class Writer:
             notice = self._notices[0]
             self._pieces.append(notice if isinstance(notice, bytes) else notice())
             self._notices.popleft()
-            return
+            return True
         if not self._packages:
             if self._written.parked:
                 self._note_written(self._outbox.taken)
-            self._outbox.move(self._packages, MAX_PIECES, _BATCH_SIZE)
+            # Before a goodbye there may be a gap to tell, and no package.
+            if self._outbox.packages or self._signals:
+                self._outbox.move(self._packages, MAX_PIECES, _BATCH_SIZE)
         if not self._packages:
-            self._refill_with_signal()
-            return
+            return self._refill_with_signal()
         while self._packages and len(self._pieces) < MAX_PIECES:
             package = self._packages[0]
             self._pieces.extend(self._encode(package))
             self._packages.popleft()
             self._batch_size += package.count
+        return True
 
     def _note_written(self, count: int) -> None:
         with self._lock:
             self._written.wake_all()
             self._written_count = count
 
-    def _refill_with_signal(self) -> None:
-        if self._signals:
-            self._pieces.append(self._signals[0])
-            self._signals.popleft()
+    def _refill_with_signal(self) -> bool:
+        if not self._signals:
+            return False
+        self._pieces.append(self._signals[0])
+        self._signals.popleft()
+        return True
 
 
 def _without(pieces: list[Piece], count: int) -> list[Piece]:
