@@ -13,6 +13,9 @@ slots exchange messages::
 Importing this package starts no thread and opens nothing.
 """
 
+import importlib
+import typing
+
 from yoton._version import __version__
 from yoton.channels import (
     BaseChannel,
@@ -30,7 +33,6 @@ from yoton.channels import (
     export,
     select_sub_channel,
 )
-from yoton.clientserver import RequestServer, do_request
 from yoton.connection import (
     Connection,
     Listener,
@@ -79,6 +81,9 @@ from yoton.exceptions import (
 from yoton.message_types import BINARY, OBJECT, TEXT, MessageType
 from yoton.neighbours import ConnectionCollection
 from yoton.package import UID, Package
+
+if typing.TYPE_CHECKING:
+    from yoton.clientserver import RequestServer, do_request
 
 __all__ = [
     "BINARY",
@@ -145,3 +150,17 @@ __all__ = [
     "start_event_loop",
     "stop_event_loop",
 ]
+
+_STANDS_BESIDE = ("RequestServer", "do_request", "clientserver")
+
+
+def __getattr__(name: str) -> object:
+    # Imported when it is used: it stands beside the rest, which is not to wait for it.
+    if name not in _STANDS_BESIDE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    clientserver = importlib.import_module("yoton.clientserver")
+    return clientserver if name == "clientserver" else getattr(clientserver, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_STANDS_BESIDE})

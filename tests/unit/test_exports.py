@@ -8,6 +8,8 @@ import subprocess
 import sys
 import types
 
+import pytest
+
 import yoton
 from yoton import exceptions
 
@@ -56,8 +58,8 @@ def test_the_names_of_the_manual_are_there():
 def test_all_tells_the_public_names():
     public = {
         name
-        for name, value in vars(yoton).items()
-        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+        for name in dir(yoton)
+        if not name.startswith("_") and not isinstance(getattr(yoton, name), types.ModuleType)
     }
     assert set(yoton.__all__) == public | {"__version__"}
 
@@ -90,6 +92,17 @@ def test_importing_starts_no_thread_and_opens_nothing():
         "assert threading.active_count() == 1\n"
         "assert not before or os.listdir('/proc/self/fd') == before\n"
     )
+
+
+def test_what_stands_beside_is_imported_by_its_use():
+    for use in ("yoton.RequestServer", "yoton.do_request", "yoton.clientserver.Request"):
+        run(f"import yoton, sys; assert 'yoton.clientserver' not in sys.modules; {use}")
+    run("from yoton import *; assert RequestServer and do_request")
+
+
+def test_there_is_nothing_by_other_names():
+    with pytest.raises(AttributeError, match="module 'yoton' has no attribute 'Broker'"):
+        yoton.Broker  # noqa: B018
 
 
 def test_importing_a_part_first_works():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import logging
 import math
 import os
@@ -219,9 +218,10 @@ def pid_space() -> str:
     network, and the way to another machine may begin at this one. "" where nobody can tell.
     """
     try:
-        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
-            system = binascii.crc32(file.read())
-        return f"{system:08x} {os.readlink('/proc/self/ns/pid')}"
+        # A random number of 128 bits, in hexadecimal; a part of it tells systems apart as well.
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            system = file.read(8)
+        return f"{system} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return ""
 
