@@ -155,7 +155,7 @@ class Arrivals:
         if receiver.deliver(package, numbers):
             self._acting[receiver] = None
         came.messages += package.count
-        came.bytes += len(package.data)
+        came.bytes += package.size
         return True
 
     def _deliver_to_context(self, package: Package, connection: Connection) -> bool:

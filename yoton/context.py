@@ -595,7 +595,7 @@ class Context:
         if slot is not None:
             sent = slot.flow
             sent.messages += package.count
-            sent.bytes += len(package.data)
+            sent.bytes += package.size
         declined_by = self._interest.declined_by.get(package.slot, ())
         connections = self.neighbours.connections
         for connection in connections:

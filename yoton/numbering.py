@@ -79,16 +79,24 @@ class Numbering:
             self._numbered.popleft()
 
     def _number_what_was_added(self) -> None:
+        if len(self._added) == 1 and not self._taken:
+            self._number_lone()
+            return
         if not self._taken:
             # One call into C moves them, so no interrupt comes in between.
             self._taken.extend(starmap(self._added.popleft, repeat((), len(self._added))))
         count = len(self._taken)
-        if count == 1:
-            packages = deque((self._package(self._source_seq + 1, *self._taken[0]),))
-        else:
-            packages = deque(self._packages())
+        packages = deque(self._packages())
         # No call from here on, so no interrupt either.
         self._numbered, self._taken, self._source_seq = packages, [], self._source_seq + count
+
+    def _number_lone(self) -> None:
+        """Do the same for a message alone: its sender waits for that."""
+        seq = self._source_seq + 1
+        packages = deque((self._package(seq, *self._added[0]),))
+        # One call from here on, the last, so no interrupt comes in between.
+        self._numbered, self._source_seq = packages, seq
+        self._added.popleft()
 
     def _package(self, seq: int, envelope: Envelope, dest_seq: int, data: bytes) -> Package:
         slot, dest_id, is_msgpack = envelope

@@ -135,6 +135,8 @@ class Package:
     ----------
     count : int
         The number of messages in it.
+    size : int
+        The bytes of its data.
     """
 
     __slots__ = (
@@ -143,6 +145,7 @@ class Package:
         "dest_id",
         "dest_seq",
         "is_msgpack",
+        "size",
         "slot",
         "source_id",
         "source_seq",
@@ -166,6 +169,8 @@ class Package:
         self.dest_seq = dest_seq
         self.is_msgpack = is_msgpack
         self.count = 1
+        # Each place that it passes counts it.
+        self.size = len(data)
 
     @property
     def is_state(self) -> bool:
@@ -207,7 +212,7 @@ class Package:
 
     def __repr__(self) -> str:
         return (
-            f"Package({len(self.data)} bytes, slot={self.slot:#x},"
+            f"Package({self.size} bytes, slot={self.slot:#x},"
             f" source={self.source_id:#x}:{self.source_seq},"
             f" dest={self.dest_id:#x}:{self.dest_seq})"
         )

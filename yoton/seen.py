@@ -58,7 +58,8 @@ class SeenNumbers:
         int or None
             The source that is forgotten for it, as there are too many.
         """
-        highest = self.highest.get(source_id, 0)
+        numbers = self.highest
+        highest = numbers.get(source_id, 0)
         if first != highest + 1:
             if first > highest:
                 self._miss(source_id, (highest + 1, first - 1))
@@ -67,11 +68,11 @@ class SeenNumbers:
                 if last <= highest:
                     return None
         # Only now: who is interrupted before this does it all again.
-        self.highest[source_id] = last
-        self.highest.move_to_end(source_id)
-        if highest or len(self.highest) <= MAX_SOURCES:
+        numbers[source_id] = last
+        numbers.move_to_end(source_id)
+        if highest or len(numbers) <= MAX_SOURCES:
             return None
-        forgotten, _ = self.highest.popitem(last=False)
+        forgotten, _ = numbers.popitem(last=False)
         self._holes.pop(forgotten, None)
         return forgotten
 

@@ -46,13 +46,13 @@ class PackageFlow(Flow):
         for package in packages:
             self.packages += 1
             self.messages += package.count
-            self.bytes += len(package.data)
+            self.bytes += package.size
 
     def take_back(self, package: Package) -> None:
         """Count a package no more, as it has not gone after all."""
         self.packages -= 1
         self.messages -= package.count
-        self.bytes -= len(package.data)
+        self.bytes -= package.size
 
     def stats(self) -> dict[str, int]:
         """Get the counts as plain data."""

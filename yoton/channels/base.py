@@ -355,7 +355,7 @@ class BaseChannel:
     def deliver(self, package: Package, numbers: Iterator[int]) -> bool:
         """Put packages into the inbox; the routing lock is held."""
         messages = zip(package.packages(), numbers, strict=False)
-        self._inbox.put_all(messages, len(package.data))
+        self._inbox.put_all(messages, package.size)
         return True
 
     def packages_delivered(self) -> None:

@@ -106,4 +106,4 @@ class OutgoingMark:
 def _amount(packages: Sequence[Package]) -> tuple[int, int]:
     """Count the messages in packages, and their bytes."""
     count = sum(package.count for package in packages)
-    return count, sum(len(package.data) for package in packages)
+    return count, sum(package.size for package in packages)

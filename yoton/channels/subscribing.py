@@ -269,7 +269,7 @@ class SubChannel(BaseChannel):
     def deliver(self, package: Package, numbers: Iterator[int]) -> bool:
         """Put messages into the inbox; the routing lock is held."""
         messages = zip(package.messages(), numbers, strict=False)
-        is_complete = self._inbox.put_all(messages, len(package.data))
+        is_complete = self._inbox.put_all(messages, package.size)
         return not is_complete or self._word is not None or self._received.has_handlers
 
     def packages_delivered(self) -> None:

@@ -792,7 +792,7 @@ class Connection:
             for package in packages:
                 came.packages += 1
                 came.messages += package.count
-                came.bytes += len(package.data)
+                came.bytes += package.size
             if self._session is not None:
                 self._note_received(self._session, packages)
         return is_done

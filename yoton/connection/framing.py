@@ -60,9 +60,9 @@ def encode_package(package: Package) -> tuple[bytes, ...]:
         package.source_seq,
         package.dest_id,
         package.dest_seq,
-        len(package.data),
+        package.size,
     )
-    if len(package.data) < _LARGE_DATA:
+    if package.size < _LARGE_DATA:
         return (header + package.data,)
     return (header, package.data)
 
@@ -87,7 +87,7 @@ def encode_bundle(bundle: Bundle) -> tuple[bytes, ...]:
 
 def bundle_size(bundle: Bundle) -> int:
     """Get the number of bytes that the data of a bundle takes, with its table."""
-    return _bundle_table(bundle).size + len(bundle.data)
+    return _bundle_table(bundle).size + bundle.size
 
 
 def _bundle_magic(bundle: Bundle) -> int:

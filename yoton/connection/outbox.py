@@ -109,7 +109,7 @@ class Outbox:
             True if nothing was dropped for it, neither its messages nor older ones. A state that
             a newer one follows is not missed.
         """
-        count, size = package.count, len(package.data)
+        count, size = package.count, package.size
         with self._lock:
             if self._is_closed:
                 self.departures.refuse(package)
@@ -128,7 +128,7 @@ class Outbox:
 
     def _put_much(self, package: Package) -> bool:
         """Append a package that there may be no room for, or with which more waits than ever."""
-        count, size = package.count, len(package.data)
+        count, size = package.count, package.size
         # From here up to the call of append, or of what takes its place, nothing comes in
         # between: no interrupt, no finalizer.
         has_room = self._count + count <= self._limit and (
@@ -156,7 +156,7 @@ class Outbox:
         is_kept = package.slot == SLOT_LINK or (package.is_state and self._size <= self._max_size)
         if is_kept and self._count < self._limit + MAX_NEWS:
             self._count += 1
-            self._size += len(package.data)
+            self._size += package.size
             self.packages.append(package)
             return True
         if package.count > 1 and self._count < self._limit:
@@ -184,7 +184,7 @@ class Outbox:
             if self._size > self._max_size or surplus > oldest.count:
                 surplus = oldest.count
             rest = oldest.without_first(surplus) if surplus < oldest.count else None
-            size = len(oldest.data) - (0 if rest is None else len(rest.data))
+            size = oldest.size - (0 if rest is None else rest.size)
             if self._take_out(oldest, rest, surplus, size):
                 self._note_dropped(oldest, surplus)
 
@@ -258,7 +258,7 @@ class Outbox:
                 if not self.packages:
                     return
                 oldest = self.packages[0]
-                count, data_size = oldest.count, len(oldest.data)
+                count, data_size = oldest.count, oldest.size
                 size += data_size
                 target.append(oldest)
                 self._take_out(oldest, None, count, data_size)
@@ -342,7 +342,7 @@ class Outbox:
         rest: Package | None = None
         if count < package.count:
             rest = package.without_last(count) if are_newest else package.without_first(count)
-        size = len(package.data) - (0 if rest is None else len(rest.data))
+        size = package.size - (0 if rest is None else rest.size)
         with self._lock:
             self._changed.wake_all()
             place = self._place_of(package)

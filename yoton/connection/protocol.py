@@ -617,8 +617,8 @@ class Protocol:
             self._has_heard_goodbye = True
             return [PeerClosed()]
         if package.source_seq == _LINK_CONTEXTS_GONE:
-            if len(package.data) > MAX_GONE_SIZE:
-                fault = f"The peer's list of contexts has {len(package.data)} bytes."
+            if package.size > MAX_GONE_SIZE:
+                fault = f"The peer's list of contexts has {package.size} bytes."
                 return self._fail(fault, RemoteProtocolError(fault))
             return [ContextsGone(_decode_numbers(package.data))]
         if package.source_seq == _LINK_WATCH:
@@ -803,8 +803,8 @@ def _decode_numbers(data: bytes) -> list[int]:
 def _decode_hello(package: Package, peer: Identity) -> Identity:
     if package.slot != SLOT_LINK or package.source_seq != _LINK_HELLO:
         raise RemoteProtocolError("The peer's first package is no hello.")
-    if len(package.data) > MAX_HELLO_SIZE:
-        raise _oversized_hello(len(package.data))
+    if package.size > MAX_HELLO_SIZE:
+        raise _oversized_hello(package.size)
     try:
         hello = OBJECT.message_from_bytes(package.data)
     except CodecError as error:

@@ -132,7 +132,7 @@ class Session:
                 # Else one of them might have to go, and would be missed though the other comes.
                 return
             begin = self._kept[-1].end if self._kept else 0
-            end = begin + len(package.data) + _PACKAGE_OVERHEAD
+            end = begin + package.size + _PACKAGE_OVERHEAD
             self._kept.append(_Kept(package, begin, end))
             while True:
                 first = self._kept[0]
@@ -245,7 +245,7 @@ class Session:
         """Take note of packages that came; tells whether the peer should hear of that at once."""
         self._received = _place(packages[-1])
         self._unacknowledged_count += len(packages)
-        self._unacknowledged_size += sum(len(package.data) for package in packages)
+        self._unacknowledged_size += sum(package.size for package in packages)
         return (
             self._unacknowledged_count >= ACKNOWLEDGED_COUNT
             or self._unacknowledged_size >= ACKNOWLEDGED_SIZE

@@ -466,7 +466,7 @@ class ThreadedLink:
                 return encode_package(package)
             self._traffic.departures.sent.take_back(package)
             return ()
-        if len(package.data) > self.peer.max_data_size:
+        if package.size > self.peer.max_data_size:
             logger.error("%s: %r is too large for this peer, not sent", self._name, package)
             self._traffic.refuse_large(package)
             return ()

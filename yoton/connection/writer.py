@@ -115,7 +115,7 @@ class Writer:
                 turn.extend(map(self._turn.acquire, (wait_for_turn,)))
                 if False in turn:
                     return True  # a thread that has written looks again
-                if not self._write_some():
+                if not self._write_until_full():
                     return False
             finally:
                 # No call before the one that frees the turn, so no interrupt either.
@@ -205,21 +205,18 @@ class Writer:
             or self._signals
         )
 
-    def _write_some(self) -> bool:
-        """Write what is taken from the outbox at a time; False if the stream is full."""
-        if self._counts:  # an interrupt has left them
-            self._drop_written()
-        while not self._pieces:
-            if not self._refill():
-                return True
-        while self._pieces:
+    def _write_until_full(self) -> bool:
+        # Also what others put meanwhile: they would write it in smaller parts.
+        while True:
+            if self._counts:
+                self._drop_written()
+            while not self._pieces:
+                if not self._refill():
+                    return True
             self._stream.write(self._pieces[:MAX_PIECES], self._counts)
             self.last_write = monotonic()
-            is_full = self._counts[-1] == 0
-            self._drop_written()
-            if is_full:
+            if self._counts[-1] == 0:
                 return False
-        return True
 
     def _drop_written(self) -> None:
         pieces, count = self._pieces, sum(self._counts)
@@ -246,8 +243,8 @@ class Writer:
             # Before a goodbye there may be a gap to tell, and no package.
             if self._outbox.packages or self._signals:
                 self._outbox.move(self._packages, MAX_PIECES, _BATCH_SIZE)
-        if not self._packages:
-            return self._refill_with_signal()
+            if not self._packages:
+                return self._refill_with_signal()
         while self._packages and len(self._pieces) < MAX_PIECES:
             package = self._packages[0]
             self._pieces.extend(self._encode(package))
