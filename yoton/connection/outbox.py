@@ -207,9 +207,9 @@ class Outbox:
         return all(other is package or other.slot == SLOT_LINK for other in others)
 
     def _take_out(self, oldest: Package, rest: Package | None, count: int, size: int) -> bool:
-        """Leave the rest of the oldest package alone; False if a finalizer just took that.
+        """Put what is left in the place of the oldest package; False if a finalizer just took that.
 
-        Count and size are what it has less then, in messages and in bytes.
+        Count and size are what is taken out, in messages and in bytes.
         """
         # There is one call, the last: nothing comes in between.
         if not self.packages or self.packages[0] is not oldest:
