@@ -577,19 +577,20 @@ class Request(Record):
         Number of the request there.
     data : bytes
         The encoded request.
+
+    Attributes
+    ----------
+    key : tuple of int
+        What tells it from all other requests.
     """
 
-    __slots__ = ("data", "request_id", "source_id")
+    __slots__ = ("data", "key", "request_id", "source_id")
 
     def __init__(self, source_id: int, request_id: int, data: bytes) -> None:
         self.source_id = source_id
         self.request_id = request_id
         self.data = data
-
-    @property
-    def key(self) -> _Key:
-        """What tells it from all other requests."""
-        return self.source_id, self.request_id
+        self.key: _Key = (source_id, request_id)
 
 
 class Replier:
@@ -654,7 +655,7 @@ class Replier:
             self._told(data, (source_id, dest_seq - CONTROL_SEQ))
             return None
         request = Request(source_id, dest_seq, data)
-        self._settle((source_id, dest_seq))
+        self._settle(request.key)
         size = len(data)
         if self._given_size + size > MAX_GIVEN_SIZE:
             self._given_size = sum(len(each.data) for each in self._given.copy())

@@ -236,14 +236,15 @@ class RepChannel(NegotiatingChannel):
         while self._arrived:
             package, _ = self._arrived.popleft()
             source_id, dest_seq, data = package.source_id, package.dest_seq, package.data
-            if dest_seq >= CONTROL_SEQ and data == QUERY:
-                returns.append(Control(self._report(), source_id, dest_seq - CONTROL_SEQ))
-                continue
-            if dest_seq >= CONTROL_SEQ and data == CHECK:
-                if not self._replier.has(source_id, dest_seq - CONTROL_SEQ):
-                    returns.append(Control(MISSING, source_id, dest_seq - CONTROL_SEQ))
-                continue
-            if self._is_unexpected(package):
+            if dest_seq >= CONTROL_SEQ:
+                if data == QUERY:
+                    returns.append(Control(self._report(), source_id, dest_seq - CONTROL_SEQ))
+                    continue
+                if data == CHECK:
+                    if not self._replier.has(source_id, dest_seq - CONTROL_SEQ):
+                        returns.append(Control(MISSING, source_id, dest_seq - CONTROL_SEQ))
+                    continue
+            elif self._is_unexpected(package):
                 returns.append(Control(RETURN, source_id, dest_seq))
                 continue
             request = self._replier.receive(source_id, dest_seq, data)
@@ -252,8 +253,8 @@ class RepChannel(NegotiatingChannel):
         return surplus, returns
 
     def _is_unexpected(self, package: Package) -> bool:
-        """Tell whether it is a request that came without an offer, and nobody is there for it."""
-        if self._run_mode == _THREAD or self._is_closed or package.dest_seq >= CONTROL_SEQ:
+        """Tell whether a request came without an offer, and nobody is there for it."""
+        if self._run_mode == _THREAD or self._is_closed:
             return False
         # Pyzo's yoton waits for an offer, and knows of no return.
         return package.is_msgpack and not self._replier.has_offered(
@@ -350,10 +351,9 @@ class RepChannel(NegotiatingChannel):
 
     def _next_offer(self) -> Control | None:
         """Get an offer to send; the lock is held."""
-        if not self._replier.can_offer:
-            return None
         offer = self._replier.offer(scheduler.now())
-        self._alarm.set(self._replier.next_deadline())
+        if offer is not None:
+            self._alarm.set(self._replier.next_deadline())
         return offer
 
     def _handle_one(self) -> bool:
