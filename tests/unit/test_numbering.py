@@ -188,22 +188,23 @@ MIXED = ((CHAT, b"1"), (CHAT, b"2"), (TO_BOB, b"3"), (TO_BOB, b"4"), (LOG, b"5")
 
 def at_every_moment(disturb: Callable[[Numbering, list[Package], int], bool]) -> None:
     """Disturb giving out; the numbering must lose nothing and give no message two numbers."""
-    moment = 0
-    is_over = False
-    while not is_over:
-        moment += 1
-        numbering, received = Numbering(OWN), list[Package]()
-        for envelope, data in MIXED:
-            numbering.add(envelope, 0, data)
-        is_over = not disturb(numbering, received, moment)
-        numbering.add(LOG, 0, b"last")
-        numbering.give_out(received.append)
-        assert not numbering._is_giving_out
-        check(received)
-    assert moment > 20
+    for messages in (MIXED, MIXED[:1]):
+        moment = 0
+        is_over = False
+        while not is_over:
+            moment += 1
+            numbering, received = Numbering(OWN), list[Package]()
+            for envelope, data in messages:
+                numbering.add(envelope, 0, data)
+            is_over = not disturb(numbering, received, moment)
+            numbering.add(LOG, 0, b"last")
+            numbering.give_out(received.append)
+            assert not numbering._is_giving_out
+            check(received, [data for _, data in messages])
+        assert moment > 10
 
 
-def check(received: list[Package]) -> None:
+def check(received: list[Package], expected: list[bytes]) -> None:
     messages = messages_of(received)
     number_of = {message.data: message.source_seq for message in messages}
     # The same number each time that a message was given out.
@@ -215,7 +216,7 @@ def check(received: list[Package]) -> None:
             news.append(message)
     assert [message.source_seq for message in news] == list(range(1, len(number_of) + 1))
     data = [message.data for message in news if message.data != b"intruder"]
-    assert data == [*(data for _, data in MIXED), b"last"]
+    assert data == [*expected, b"last"]
 
 
 def test_an_interrupt_at_any_moment_loses_no_message_and_renumbers_none() -> None:
@@ -273,9 +274,10 @@ def test_two_interrupts_one_after_the_other_lose_nothing() -> None:
 
 def test_what_an_interrupt_left_is_not_done() -> None:
     def disturb(numbering: Numbering, received: list[Package], moment: int) -> bool:
+        count = len(numbering)
         is_disturbed = is_interrupted(lambda: numbering.give_out(received.append), moment)
         if numbering.is_done:
-            assert len({message.source_seq for message in messages_of(received)}) == len(MIXED)
+            assert len({message.source_seq for message in messages_of(received)}) == count
         return is_disturbed
 
     at_every_moment(disturb)

@@ -14,9 +14,11 @@ from yoton.clock import Deadline
 from yoton.connection import writer as writer_module
 from yoton.connection.framing import FrameDecoder, encode_bundle, encode_package
 from yoton.connection.outbox import Outbox
+from yoton.connection.protocol import gap_package
 from yoton.connection.streams import MAX_PIECES
 from yoton.connection.writer import _BATCH_SIZE, Writer
-from yoton.package import Bundle, Package
+from yoton.gaps import Loss
+from yoton.package import EVERYONE, Bundle, Package
 from yoton.queues import Overflow
 
 NOW = Deadline(0.0)
@@ -439,3 +441,17 @@ def test_a_signal_that_is_left_is_no_package() -> None:
     line.writer.add_signal(BEAT)
     assert not line.writer.write_pending()
     assert line.writer.stop() == 0
+
+
+def test_what_was_dropped_is_told_before_a_goodbye_though_no_package_waits() -> None:
+    line = Line()
+    gap = gap_package([Loss(8, EVERYONE, 1)], (1, 1))
+    outbox = Outbox(1, Overflow.DROP_NEW, make_gap=lambda losses: gap)
+    writer = Writer(line.stream, outbox, encode_package)  # type: ignore[arg-type]
+    kept, lost = Package(b"1", 8, 9, 1), Package(b"2", 8, 9, 2)
+    assert outbox.put(kept)
+    assert not outbox.put(lost)
+    assert outbox.drop(kept, 1, are_newest=False)
+    writer.add_signal(CLOSE)
+    assert writer.write_pending()
+    assert line.stream.packages() == [gap, *FrameDecoder().decode(CLOSE)]
