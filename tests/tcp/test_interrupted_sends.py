@@ -55,6 +55,8 @@ def test_a_handler_that_sends_and_flushes() -> None:
 
         for moment in itertools.count(1):
             handler = Handler(send_and_flush)
+            # In a burst the message would be held back, and leave in another thread.
+            sender._burst.answer_is_awaited()
             was_called = call_with(lambda: pub.send("by main"), handler, moment)
             assert handler.seconds < MUCH, moment
             messages = [sub.recv(PATIENCE) for _ in range(1 + was_called)]

@@ -29,6 +29,7 @@ from yoton.channels import (
     replier_status,
     replying,
     requesting,
+    runners,
 )
 from yoton.channels.exporting import export
 from yoton.channels.negotiation import (
@@ -714,6 +715,24 @@ def test_mode_event_handles_one_request_per_event(pair):
     for count in (1, 2, 3):
         process_events()
         assert (rep.handled, rep.pending) == (count, 3 - count)
+
+
+def test_what_ctrl_c_kept_from_the_thread_is_handled_with_the_next(pair, monkeypatch):
+    post = runners.ThreadRunner.post
+
+    def interrupted_post(runner, func):
+        monkeypatch.setattr(runners.ThreadRunner, "post", post)
+        raise KeyboardInterrupt
+
+    rep, peer = Calculator(pair[1]), peer_requester(pair[0])
+    rep.set_mode("event")
+    peer.send(OBJECT.message_to_bytes(("add", (1, 2), {})), pair[1].id, 1)
+    wait_until(lambda: rep.pending == 1)
+    monkeypatch.setattr(runners.ThreadRunner, "post", interrupted_post)
+    with pytest.raises(KeyboardInterrupt):
+        rep.set_mode("thread")
+    peer.send(OBJECT.message_to_bytes(("add", (3, 4), {})), pair[1].id, 2)
+    wait_until(lambda: (rep.handled, rep.pending) == (2, 0))
 
 
 def test_mode_event_offers_nothing_while_nobody_processes_events(req, pair):

@@ -79,3 +79,13 @@ def test_what_a_call_in_the_middle_of_it_ends_with_changes_nothing() -> None:
     except LookupError:
         assert not is_busy()
     assert scribe.write(is_busy)
+
+
+def test_code_that_has_no_hash_is_found_as_well() -> None:
+    # As tools make it that rewrite code.
+    def ask() -> bool:
+        return is_busy()
+
+    ask.__code__ = ask.__code__.replace(co_consts=(*ask.__code__.co_consts, []))
+    assert not ask()
+    assert Scribe().write(ask)

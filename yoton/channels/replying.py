@@ -296,17 +296,23 @@ class RepChannel(NegotiatingChannel):
 
     def _attend(self) -> None:
         """Have those act who handle requests, if there is something to do."""
-        with self._lock:
-            # A thread is ready whenever it has nothing to do. Not so the event loop, which may
-            # be busy with other things: it has to say by itself that it is free.
-            offer = self._next_offer() if self._run_mode == _THREAD else None
-            runner = self._runner if self._replier.has_work and not self._is_posted else None
-            self._is_posted = self._is_posted or runner is not None
-        if offer is not None:
-            self._send_control(offer)
-        if runner is not None and not runner.post(functools.partial(self._handle_next, runner)):
-            # What finds no place in the event queue must not keep the next from it.
-            self._is_posted = False
+        runner, is_posted = None, False
+        try:
+            with self._lock:
+                # A thread is ready whenever it has nothing to do. Not so the event loop, which may
+                # be busy with other things: it has to say by itself that it is free.
+                offer = self._next_offer() if self._run_mode == _THREAD else None
+                runner = self._runner if self._replier.has_work and not self._is_posted else None
+                self._is_posted = self._is_posted or runner is not None
+            if offer is not None:
+                self._send_control(offer)
+            if runner is not None:
+                is_posted = runner.post(functools.partial(self._handle_next, runner))
+        finally:
+            # What finds no place in the event queue, or Ctrl-C has cut short, must not keep the
+            # next from it.
+            if runner is not None and not is_posted:
+                self._is_posted = False
 
     def _handle_next(self, runner: Runner) -> None:
         """Handle one request, or all in a thread of its own.

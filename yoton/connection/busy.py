@@ -8,35 +8,38 @@ that they interrupt, so the stack tells; nobody who reads or writes has to take 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_busy_codes: set[CodeType] = set()
+#: By their identity: to hash the code of a function takes the longer the more there is in it.
+_busy_codes: dict[int, CodeType] = {}
 
 
 def keeps_busy(function: F) -> F:
     """Decorate a function in whose middle nothing should wait for its own thread."""
-    _busy_codes.add(function.__code__)
+    _busy_codes[id(function.__code__)] = function.__code__
     return function
 
 
 def is_busy() -> bool:
     """Tell whether this thread is in the middle of a function that `keeps_busy`."""
-    return any(frame.f_code in _busy_codes for frame in _stack())
+    # In a plain loop: who sends more than a peer takes asks with each message.
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if id(frame.f_code) in _busy_codes:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def is_in_the_middle_of(method: Callable[..., Any], owner: object) -> bool:
     """Tell whether this thread is in the middle of a method of that very object."""
-    code = method.__code__
-    return any(frame.f_code is code and frame.f_locals["self"] is owner for frame in _stack())
-
-
-def _stack() -> Iterator[FrameType]:
-    """Get the calls of this thread, the innermost first."""
     frame: FrameType | None = sys._getframe()
     while frame is not None:
-        yield frame
+        if frame.f_code is method.__code__ and frame.f_locals["self"] is owner:
+            return True
         frame = frame.f_back
+    return False
