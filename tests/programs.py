@@ -72,7 +72,9 @@ import glob, os, signal, sys, threading, time
 import yoton
 
 def say(*words):
-    print(*words, flush=True)
+    # In one piece: another thread may say something at the same time.
+    sys.stdout.write(" ".join(map(str, words)) + "\\n")
+    sys.stdout.flush()
 
 def end_begins():
     say("the end begins at", time.monotonic())
@@ -152,6 +154,7 @@ class Program:
             )
         self.pid = self._process.pid
         self._lines: SimpleQueue[str] = SimpleQueue()
+        self._heard: list[str] = []
         self._end_began = 0.0
         self.flushed: dict[str, int] = {}
         threading.Thread(target=self._read, daemon=True).start()
@@ -177,7 +180,8 @@ class Program:
             try:
                 line = self._lines.get(timeout=PATIENCE)
             except Empty:
-                raise self._failure(f"does not say {word!r}") from None
+                raise self._failure(f"does not say {word!r} after {self._heard}") from None
+            self._heard.append(line)
             if line.startswith("flushed "):
                 _, name, count = line.split()
                 self.flushed[name] = int(count)
