@@ -17,6 +17,7 @@ from yoton.channels.negotiation import (
     CHECK_INTERVAL,
     CONTROL_SEQ,
     LATE_REPLY,
+    LATE_SHARE,
     LEAVE,
     MAX_ASKED,
     MAX_DIRECT,
@@ -584,6 +585,35 @@ def test_what_it_gets_at_a_time_is_limited():
 
 def test_a_slow_replier_is_asked():
     requester = quick_requester()
+    action = ask_directly(requester)
+    replied(requester, REPLIER, action.request_id, now=QUICK_REPLY * 1.01)
+    assert isinstance(ask_directly(requester), Control)
+
+
+def test_one_that_was_quick_often_may_be_late_and_has_less_at_a_time():
+    requester = quick_requester(5)
+    now = 0.0
+    for window in (32 // LATE_SHARE, 32 // LATE_SHARE // LATE_SHARE):
+        action = ask_directly(requester, now)
+        now += QUICK_REPLY * 1.01
+        replied(requester, REPLIER, action.request_id, now=now)
+        gives = [ask_directly(requester, now) for _ in range(window)]
+        assert all(isinstance(action, Give) for action in gives)
+        question = ask_directly(requester, now)
+        assert isinstance(question, Control)
+        requester.cancel(question.request_id)
+        for action in gives[1:]:
+            requester.forget(action.request_id)
+        requester._quick[REPLIER].running = 0
+    action = ask_directly(requester, now)
+    now += QUICK_REPLY * 1.01
+    replied(requester, REPLIER, action.request_id, now=now)
+    assert isinstance(ask_directly(requester, now), Control)
+
+
+def test_one_of_several_that_is_late_once_is_asked():
+    requester = quick_requester(5)
+    requester.told(OTHER, OFFER, 1000, 0.0)
     action = ask_directly(requester)
     replied(requester, REPLIER, action.request_id, now=QUICK_REPLY * 1.01)
     assert isinstance(ask_directly(requester), Control)

@@ -87,6 +87,10 @@ LATE_REPLY = 0.02
 #: Requests that a quick replier has at a time from one requester, if it is the only one.
 MAX_DIRECT = 256
 
+#: The part of them that it has after a reply that was late: from the most, four in a row make it
+#: one that is asked.
+LATE_SHARE = 4
+
 #: Repliers that a requester remembers. One that makes ids up must not take memory.
 MAX_REPLIERS = 1000
 
@@ -428,15 +432,24 @@ class Requester:
             self._failed += 1
         else:
             self._done += 1
-        quick = self._quick.get(running.replier_id)
-        if now - max(running.since, quick.heard_at if quick else 0.0) > QUICK_REPLY:
+        self._note_pace(running, now)
+
+    def _note_pace(self, running: _Running, now: float) -> None:
+        """Find out from a reply how many requests its replier may have at a time."""
+        quick = self._quick.get(running.replier_id) or _QuickReplier(1, 1, running.since)
+        is_quick = now - max(running.since, quick.heard_at) <= QUICK_REPLY
+        window = min(2 * quick.window, MAX_DIRECT)
+        if not is_quick:
+            # From the only one, a late reply among many says little: who asks may have been too
+            # busy to read it before.
+            window = quick.window // LATE_SHARE if len(self._repliers) == 1 else 0
+        if window == 0:
             self._quick.pop(running.replier_id, None)
             return
-        if quick is None:
-            quick = self._quick[running.replier_id] = _QuickReplier(1, 1, now)
+        quick.window = window
         quick.running = max(0, quick.running - 1)
-        quick.window = min(2 * quick.window, MAX_DIRECT)
         quick.heard_at = now
+        self._quick[running.replier_id] = quick
 
     def connection_made(self, now: float) -> list[Control]:
         """Ask the contexts that came into the network as well."""
