@@ -367,6 +367,9 @@ def publish_in_vain_and_be_wanted(contexts, proxy, monkeypatch):
     monkeypatch.setattr(demand, "CONFIRM_TIMEOUT", 0.01)
     pub = PubChannel(contexts[0], "news")
     have_declined(pub, contexts[0])
+    # What came for nobody is not to be sent again, over the next line.
+    [end] = contexts[0].connections_all
+    wait_until(lambda: end.stats()["kept"] == 0)
     proxy.let_nobody_through()
     ends = [*contexts[0].connections_all, *contexts[1].connections_all]
     wait_until(lambda: all(end.is_reconnecting for end in ends))
