@@ -498,5 +498,6 @@ class NetworkMachine(RuleBasedStateMachine):
         return reached, {(a, b) for a, b in all_pairs if a in reached}
 
 
-TestNetwork = NetworkMachine.TestCase
+# Minutes, on a machine that is busy with much else.
+TestNetwork = pytest.mark.timeout(300)(NetworkMachine.TestCase)
 TestNetwork.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)

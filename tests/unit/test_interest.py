@@ -478,7 +478,8 @@ class NetworkMachine(RuleBasedStateMachine):
                 del self.wishes[node]
 
 
-TestNetwork = NetworkMachine.TestCase
+# Minutes, on a machine that is busy with much else.
+TestNetwork = pytest.mark.timeout(300)(NetworkMachine.TestCase)
 TestNetwork.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
 
 

@@ -1130,7 +1130,8 @@ class Network(RuleBasedStateMachine):
         return min((due for due in deadlines if due is not None), default=float("inf"))
 
 
-TestNetwork = Network.TestCase
+# Minutes, on a machine that is busy with much else.
+TestNetwork = pytest.mark.timeout(300)(Network.TestCase)
 TestNetwork.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 
 
