@@ -16,8 +16,8 @@ from yoton.channels.negotiation import (
     CHECK,
     CHECK_INTERVAL,
     CONTROL_SEQ,
+    LATE_DIVISOR,
     LATE_REPLY,
-    LATE_SHARE,
     LEAVE,
     MAX_ASKED,
     MAX_DIRECT,
@@ -593,7 +593,7 @@ def test_a_slow_replier_is_asked():
 def test_one_that_was_quick_often_may_be_late_and_has_less_at_a_time():
     requester = quick_requester(5)
     now = 0.0
-    for window in (32 // LATE_SHARE, 32 // LATE_SHARE // LATE_SHARE):
+    for window in (32 // LATE_DIVISOR, 32 // LATE_DIVISOR // LATE_DIVISOR):
         action = ask_directly(requester, now)
         now += QUICK_REPLY * 1.01
         replied(requester, REPLIER, action.request_id, now=now)

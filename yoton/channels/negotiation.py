@@ -87,9 +87,9 @@ LATE_REPLY = 0.02
 #: Requests that a quick replier has at a time from one requester, if it is the only one.
 MAX_DIRECT = 256
 
-#: The part of them that it has after a reply that was late: from the most, four in a row make it
-#: one that is asked.
-LATE_SHARE = 4
+#: What divides their number after a reply that was late: from the most, five of them in a row make
+#: it one that is asked.
+LATE_DIVISOR = 4
 
 #: Repliers that a requester remembers. One that makes ids up must not take memory.
 MAX_REPLIERS = 1000
@@ -442,7 +442,7 @@ class Requester:
         if not is_quick:
             # From the only one, a late reply among many says little: who asks may have been too
             # busy to read it before.
-            window = quick.window // LATE_SHARE if len(self._repliers) == 1 else 0
+            window = quick.window // LATE_DIVISOR if len(self._repliers) == 1 else 0
         if window == 0:
             self._quick.pop(running.replier_id, None)
             return

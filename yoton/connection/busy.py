@@ -8,7 +8,7 @@ that they interrupt, so the stack tells; nobody who reads or writes has to take 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from types import CodeType, FrameType
 from typing import Any, TypeVar
 
@@ -26,20 +26,19 @@ def keeps_busy(function: F) -> F:
 
 def is_busy() -> bool:
     """Tell whether this thread is in the middle of a function that `keeps_busy`."""
-    # In a plain loop: who sends more than a peer takes asks with each message.
-    frame: FrameType | None = sys._getframe()
-    while frame is not None:
-        if id(frame.f_code) in _busy_codes:
-            return True
-        frame = frame.f_back
-    return False
+    return next(_calls_of(_busy_codes), None) is not None
 
 
 def is_in_the_middle_of(method: Callable[..., Any], owner: object) -> bool:
     """Tell whether this thread is in the middle of a method of that very object."""
+    return any(call.f_locals["self"] is owner for call in _calls_of({id(method.__code__)}))
+
+
+def _calls_of(codes: Collection[int]) -> Iterator[FrameType]:
+    """Get the calls of this thread that run one of some codes, the innermost first."""
+    # Who sends more than a peer takes asks with each message, so there is little in the loop.
     frame: FrameType | None = sys._getframe()
     while frame is not None:
-        if frame.f_code is method.__code__ and frame.f_locals["self"] is owner:
-            return True
+        if id(frame.f_code) in codes:
+            yield frame
         frame = frame.f_back
-    return False
