@@ -17,7 +17,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 from typing import Protocol as Interface
 
@@ -27,7 +27,8 @@ from yoton.connection.busy import keeps_busy
 from yoton.connection.protocol import Identity
 from yoton.directory import Directory
 from yoton.entry import Announcement, Endpoint, Peer
-from yoton.events.scheduler import scheduler
+from yoton.events.scheduler import Alarm, scheduler
+from yoton.routing import Router
 from yoton.waiting import WaitPoint
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,10 @@ REST_TIME = 0.0005
 #: Seconds out of reach after which a context is taken for gone. One that moves from one relay to
 #: another, or whose line comes back, is out of reach for some milliseconds.
 GONE_AFTER = 1.0
+
+#: Seconds after which a context is taken for gone of which something came, and that nobody tells
+#: of. What is told of it may come later than that, by far so on a machine that is busy.
+UNTOLD_AFTER = 10.0
 
 
 class Announced(Interface):
@@ -83,9 +88,10 @@ class Announcing:
         Id of the context.
     name : str
         Its name.
+    router : Router
+        Knows to whom lines lead; forgets those that are gone.
     contexts_gone : callable
-        Called, without the lock, with the ids of contexts that have been out of reach for
-        `GONE_AFTER` seconds.
+        Called, without the lock, with the ids of contexts that are gone, which no line says.
     """
 
     def __init__(
@@ -93,9 +99,11 @@ class Announcing:
         lock: threading.RLock,
         context_id: int,
         name: str,
+        router: Router,
         contexts_gone: Callable[[set[int]], object],
     ) -> None:
         self._lock = lock
+        self._router = router
         self._contexts_gone = contexts_gone
         # Where Python is embedded, there may be no arguments.
         script = next(iter(getattr(sys, "argv", ())), "")
@@ -107,8 +115,9 @@ class Announcing:
         self._lines: dict[Connection, Identity] = {}
         self._changed = WaitPoint(lock)
         self._has_told_of_cut = False
-        # Since when contexts are out of reach that may come back.
-        self._missed_since: dict[int, float] = {}
+        # When to look next whether contexts are gone that are not in reach.
+        self._missing: dict[int, float] = {}
+        self._missing_alarm = Alarm(scheduler, self._look_for_missing)
         # Until when there is a call of the scheduler to come, which settles what happens before.
         # Set without the lock, as a call too many does no harm.
         self._settles_at = 0.0
@@ -148,6 +157,7 @@ class Announcing:
         """
         with self._lock:
             self._lines[line] = peer
+            self._miss({peer.id}, UNTOLD_AFTER)
         _call_at(scheduler.now(), functools.partial(self._open_line, line))
 
     def _open_line(self, line: Connection) -> None:
@@ -172,16 +182,16 @@ class Announcing:
         if is_news:
             self._settle_soon()
 
+    def newcomers_heard(self, ids: set[int]) -> None:
+        """Take note of contexts of which something came to which no line led before."""
+        with self._lock:
+            self._miss(ids, UNTOLD_AFTER)
+
     def seal(self, line: Connection) -> None:
         """Tell nothing more before what was just told over a line; the routing lock is held."""
         self._directory.seal(line)
 
     # What they ask
-
-    def is_told_over(self, line: object) -> bool:
-        """Tell whether the other end of a line tells of all that it knows; the lock is held."""
-        peer = self._lines.get(line)  # type: ignore[call-overload]
-        return peer is not None and peer.tells_directory
 
     def peers(self, endpoint: Endpoint) -> tuple[Peer, ...]:
         """Get those who have a channel at the other end of one, sorted by id."""
@@ -222,7 +232,7 @@ class Announcing:
             for each in told:
                 each.line.tell_news(each.news)
             changed = self._find_other_peers(channels)
-            self._miss(before.keys() - self._directory.in_reach.keys())
+            self._miss(before.keys() - self._directory.in_reach.keys(), GONE_AFTER)
         for each in told:
             each.line.kick()
         for channel, gone in changed.items():
@@ -238,22 +248,47 @@ class Announcing:
                 changed[channel] = {peer.id for peer in before} - {peer.id for peer in c.peers}
         return changed
 
-    def _miss(self, ids: set[int]) -> None:
-        """Look later whether contexts are still out of reach; the lock is held."""
-        if ids:
-            now = scheduler.now()
-            self._missed_since.update(dict.fromkeys(ids, now))
-            _call_at(now + GONE_AFTER, self._look_for_missed)
+    # Missing
 
-    def _look_for_missed(self) -> None:
-        long_ago = scheduler.now() - GONE_AFTER
+    def _miss(self, ids: set[int], seconds: float) -> None:
+        """Look later whether contexts are gone; the lock is held."""
+        if ids:
+            due = scheduler.now() + seconds
+            self._missing.update(dict.fromkeys(ids, due))
+            self._missing_alarm.set(due)
+
+    def _look_for_missing(self) -> None:
+        now = scheduler.now()
         with self._lock:
-            missed = [i for i, since in self._missed_since.items() if since <= long_ago]
-            for i in missed:
-                del self._missed_since[i]
-            gone = set(missed).difference(self._directory.in_reach)
+            gone = self._find_gone({i for i, due in self._missing.items() if due <= now}, now)
+            self._missing_alarm.reset(min(self._missing.values(), default=None))
         if gone:
             self._contexts_gone(gone)
+
+    def _find_gone(self, missing: set[int], now: float) -> set[int]:
+        """Find those of the missing that are gone; the lock is held.
+
+        In a ring each of two neighbours has what they sent from the other one, and waits for
+        that one to say that they are gone. That nobody tells of them says it.
+        """
+        gone = set()
+        without_way = self._directory.without_way(missing)
+        for i in missing:
+            lines = self._router.lines_to(i)
+            if i in self._directory.in_reach or not lines:
+                del self._missing[i]
+            elif i in without_way and all(self._is_told_over(line) for line in lines):
+                del self._missing[i]
+                self._router.forget(i)
+                gone.add(i)
+            else:
+                self._missing[i] = now + GONE_AFTER
+        return gone
+
+    def _is_told_over(self, line: Hashable) -> bool:
+        """Tell whether the other end of a line tells of all that it knows; the lock is held."""
+        peer = self._lines.get(line)  # type: ignore[call-overload]
+        return peer is not None and peer.tells_directory
 
     def _tell_of_cut(self) -> None:
         if self._directory.left_out and not self._has_told_of_cut:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from operator import length_hint
 
 from yoton.connection.base import Connection
@@ -40,6 +40,8 @@ class Arrivals:
         Knows what is declined by whom.
     demand : Demand
         Declines what nobody wants.
+    newcomers_heard : callable
+        Called with the ids of contexts of which something came to which no line led before.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Arrivals:
         neighbours: Neighbours,
         interest: Interest,
         demand: Demand,
+        newcomers_heard: Callable[[set[int]], object],
     ) -> None:
         self._lock = lock
         self._router = router
@@ -57,6 +60,7 @@ class Arrivals:
         self._neighbours = neighbours
         self._interest = interest
         self._demand = demand
+        self._newcomers_heard = newcomers_heard
         #: The number of the message that is received next, over all channels.
         self.next_number = 1
         # The package that is just being delivered, to whom, by which connection, and the numbers
@@ -178,6 +182,8 @@ class Arrivals:
         """See `yoton.connection.base.Arrivals`; in a thread that no Ctrl-C strikes."""
         forwarded = self._forwarded.pop(connection, {})
         kick_all(forwarded)
+        if self._router.newcomers:
+            self._tell_who_is_new()
         while self._for_context:
             self._handle_context_package(*self._for_context.popleft())
         if self._missed:
@@ -190,7 +196,8 @@ class Arrivals:
     def deliver_leading(self, packages: Sequence[Package], connection: Connection) -> bool:
         """See `yoton.connection.base.Arrivals`."""
         self.deliver(packages, connection)
-        if self._for_context or self._missed or len(self._neighbours.connections) > 1:
+        is_more_to_do = self._for_context or self._missed or self._router.newcomers
+        if is_more_to_do or len(self._neighbours.connections) > 1:
             return False
         for receiver in tuple(self._acting):
             if not receiver.act_leading():
@@ -201,6 +208,11 @@ class Arrivals:
                 self._acting[receiver] = None
                 return False
         return True
+
+    def _tell_who_is_new(self) -> None:
+        with self._lock:
+            newcomers, self._router.newcomers = self._router.newcomers, set()
+        self._newcomers_heard(newcomers)
 
     def _tell_what_was_missed(self) -> None:
         with self._lock:

@@ -116,13 +116,21 @@ class Context:
         # Replaced, never changed.
         self._listeners: tuple[Listener, ...] = ()
         # For channels, these two: what is known of those in the network, and of those nearby.
-        self.announcing = Announcing(self._lock, self._id, self._name, self._out_of_reach)
+        self.announcing = Announcing(
+            self._lock, self._id, self._name, self._router, self._tell_channels_who_is_gone
+        )
         self.neighbours = Neighbours(self._max_data_size)
         self._interest = Interest()
         self._demand = Demand(self._lock, self._interest, self.announcing.seal, self.lead)
         # For connections.
         self.arrivals = Arrivals(
-            self._lock, self._router, self._slots, self.neighbours, self._interest, self._demand
+            self._lock,
+            self._router,
+            self._slots,
+            self.neighbours,
+            self._interest,
+            self._demand,
+            self.announcing.newcomers_heard,
         )
 
     def __repr__(self) -> str:
@@ -749,29 +757,13 @@ class Context:
         if len(connections) == 1:
             connections[0].lead(is_satisfied, deadline)
 
-    def _out_of_reach(self, ids: set[int]) -> None:
-        """Take note of contexts to which no way leads, as far as others tell.
-
-        In a ring each of two neighbours has what they sent from the other one, and waits for
-        that one to say that they are gone.
-        """
-        gone = set()
-        with self._lock:
-            for i in ids:
-                lines = self._router.lines_to(i)
-                # Behind one that tells nothing of others, they may still be.
-                if lines and all(self.announcing.is_told_over(line) for line in lines):
-                    self._router.forget(i)
-                    gone.add(i)
-        self._tell_channels_who_is_gone(gone)
-
     def _tell_who_is_gone(self, gone: set[int], connection: Connection) -> None:
         if gone:
             self._tell_others(contexts_gone_package(gone), connection)
             self._tell_channels_who_is_gone(gone)
 
     def _tell_channels_who_is_gone(self, gone: set[int]) -> None:
-        for receiver in self._slots.receivers() if gone else ():
+        for receiver in self._slots.receivers():
             receiver.contexts_gone(gone)
 
     def _tell_others(self, package: Package, connection: Connection) -> None:

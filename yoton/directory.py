@@ -217,6 +217,30 @@ class Directory:
         ids = (receivers | senders) - {self._id}
         return tuple(self._in_reach[i].entry.peer for i in sorted(ids))
 
+    def without_way(self, ids: Collection[int]) -> set[int]:
+        """Find those contexts to which no way leads, as far as others tell.
+
+        Unlike those that are not in reach, these are not even named by a neighbour that is. What
+        a neighbour has behind it that tells nothing, or not yet, nobody knows: there may be
+        anybody that nobody told of.
+        """
+        if len(self._known) > MAX_ENTRIES:
+            return set()
+        named = {self._id, *(end.peer_id for end in list(self._ends.values()))}
+        strangers = set()
+        ids_to_visit = list(named)
+        while ids_to_visit:
+            i = ids_to_visit.pop()
+            if i not in self._known:
+                strangers.add(i)
+                continue
+            neighbours = self._known[i].entry.neighbours
+            if len(neighbours) >= MAX_NEIGHBOURS:
+                return set()
+            ids_to_visit += neighbours - named
+            named |= neighbours
+        return {i for i in ids if i not in named and (i in self._known or not strangers)}
+
     def graph(self, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
         """Get the network as plain data, see `Context.graph`."""
         entries = {i: announcement.entry for i, announcement in self._in_reach.items()}

@@ -58,6 +58,8 @@ class Router:
     ----------
     has_ring : bool
         Whether something has come by two lines, and neither is closed.
+    newcomers : set of int
+        Contexts of which something came to which no line led before; for who takes them out.
     """
 
     def __init__(self, own_id: int) -> None:
@@ -65,6 +67,7 @@ class Router:
         self._seen = SeenNumbers()
         self._lines: dict[int, set[Hashable]] = {}
         self.has_ring = False
+        self.newcomers: set[int] = set()
 
     def decide(self, package: Package) -> Verdict:
         """Say whether a package is for this node, for others, for both or for nobody.
@@ -109,6 +112,8 @@ class Router:
             self._lines.pop(forgotten, None)
         lines = self._lines.get(source_id)
         if lines is None:
+            # First, as who is interrupted in between does it all again.
+            self.newcomers.add(source_id)
             self._lines[source_id] = {line}
         elif line not in lines:
             lines.add(line)

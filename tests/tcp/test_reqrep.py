@@ -20,6 +20,7 @@ import pytest
 from manual_scheduler import ManualScheduler
 from support import PATIENCE, connect, wait_until
 
+from yoton import announcing
 from yoton.channels import (
     PubChannel,
     RepChannel,
@@ -548,7 +549,7 @@ def test_a_waiting_request_is_cancelled_at_its_timeout(pair):
     assert peer.expect() == (SETTLE, EVERYONE, CONTROL_SEQ + 1)
 
 
-def test_the_timeout_of_a_future_can_be_set(req, scheduler):
+def test_the_timeout_of_a_future_can_be_set(scheduler, req):
     shortened, endless, other = req.add(1, 2), req.add(3, 4), req.add(5, 6)
     shortened.set_auto_cancel_timeout(0.1)
     endless.set_auto_cancel_timeout(None)
@@ -591,7 +592,7 @@ def test_what_is_no_timeout_is_refused(make_context, timeout):
         ReqChannel(make_context(), "calc", timeout)
 
 
-def test_timers_exist_only_while_there_are_requests(req, pair, scheduler):
+def test_timers_exist_only_while_there_are_requests(scheduler, req, pair):
     peer = peer_replier(pair[1])
     first, second = req.add(1, 2), req.add(3, 4)
     assert scheduler._agenda.next_due() is not None
@@ -603,7 +604,7 @@ def test_timers_exist_only_while_there_are_requests(req, pair, scheduler):
     assert scheduler._agenda.next_due() is None
 
 
-def test_closing_the_channel_ends_its_futures(req, pair, scheduler):
+def test_closing_the_channel_ends_its_futures(scheduler, req, pair):
     peer = peer_replier(pair[1])
     running, waiting = req.add(1, 2), req.add(3, 4)
     peer.send(OFFER, pair[0].id, CONTROL_SEQ + 1)
@@ -1231,6 +1232,16 @@ def test_a_request_fails_when_its_replier_is_gone_from_a_ring(ring):
     with pytest.raises(ConnectionClosed):
         future.result(PATIENCE)
     rep.gate.release()
+
+
+def test_a_request_fails_when_its_replier_is_gone_from_a_ring_that_was_not_told_of_it(
+    ring, make_context, monkeypatch
+):
+    monkeypatch.setattr(announcing, "GATHER_TIME", 0.2)
+    monkeypatch.setattr(announcing, "UNTOLD_AFTER", 0.4)
+    latecomer = make_context()
+    connect(ring[1], latecomer)
+    test_a_request_fails_when_its_replier_is_gone_from_a_ring((ring[0], latecomer))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no SIGINT between processes")

@@ -10,15 +10,16 @@ import pytest
 from manual_scheduler import ManualScheduler
 
 from yoton import announcing as announcing_module
-from yoton.announcing import GATHER_TIME, GONE_AFTER, REST_TIME, Announcing
+from yoton.announcing import GATHER_TIME, GONE_AFTER, REST_TIME, UNTOLD_AFTER, Announcing
 from yoton.connection.protocol import Identity
 from yoton.directory import News
 from yoton.entry import Endpoint, Entry, Peer, announcement_of, read_announcement
+from yoton.routing import Router
 
 PUB = Endpoint("PubChannel", "chat.txt.pub-sub", "chat.txt.sub-pub")
 SUB = Endpoint("SubChannel", "chat.txt.sub-pub", "chat.txt.pub-sub")
 
-OWN_ID, PEER_ID = 1, 2
+OWN_ID, PEER_ID, OTHER_ID = 1, 2, 3
 PEER = Identity(PEER_ID, 20, tells_directory=True)
 
 
@@ -58,7 +59,10 @@ class Node:
         self.scheduler = scheduler
         # Those who were told to be gone, each time.
         self.gone: list[set[int]] = []
-        self.announcing = Announcing(threading.RLock(), OWN_ID, "node", self.gone.append)
+        self.router = Router(OWN_ID)
+        self.announcing = Announcing(
+            threading.RLock(), OWN_ID, "node", self.router, self.gone.append
+        )
         self.line = Line()
         self.version = 0
         self.open_line(self.line)
@@ -66,16 +70,27 @@ class Node:
         self.line.take()
 
     def open_line(self, line: Line, peer: Identity = PEER) -> None:
+        self.router.line_opened(peer.id, line)
         self.announcing.line_opened(line, peer)  # type: ignore[arg-type]
 
     def close_line(self, line: Line) -> None:
         self.announcing.line_closed(line)  # type: ignore[arg-type]
 
-    def hear(self, *endpoints: Endpoint) -> None:
-        """Have the peer tell that it has these channels."""
+    def hear(self, *endpoints: Endpoint, neighbours: tuple[int, ...] = (OWN_ID,)) -> None:
+        """Have the peer tell that it has these channels, and these neighbours."""
         self.version += 1
-        entry = Entry(Peer(PEER_ID, 20, "", "", ""), self.version, endpoints, frozenset((OWN_ID,)))
+        entry = Entry(Peer(PEER_ID, 20, "", "", ""), self.version, endpoints, frozenset(neighbours))
         self.announcing.heard(self.line, announcement_of(entry))  # type: ignore[arg-type]
+
+    def hear_other(self) -> None:
+        """Have somebody behind the peer tell of itself."""
+        entry = Entry(Peer(OTHER_ID, 30, "", "", ""), 1, (), frozenset((PEER_ID,)))
+        self.announcing.heard(self.line, announcement_of(entry))  # type: ignore[arg-type]
+
+    def meet_other(self, line: Line) -> None:
+        """Have something of somebody come over a line to whom no line led before."""
+        self.router.line_opened(OTHER_ID, line)
+        self.announcing.newcomers_heard({OTHER_ID})
 
     def settle(self) -> None:
         self.scheduler.advance(GATHER_TIME)
@@ -214,40 +229,86 @@ def test_a_channel_hears_of_its_peers_and_of_nothing_else(node: Node) -> None:
 
 
 def test_who_stays_out_of_reach_is_gone(node: Node) -> None:
-    node.hear(SUB)
+    node.hear(SUB, neighbours=(OWN_ID, OTHER_ID))
+    node.hear_other()
+    node.meet_other(node.line)
     node.settle()
-    node.close_line(node.line)
+    node.hear(SUB)
     node.settle()
     node.scheduler.advance(GONE_AFTER - 0.01)
     assert node.gone == []
-    node.scheduler.advance(0.01)
-    assert node.gone == [{PEER_ID}]
-    node.scheduler.advance(10 * GONE_AFTER)
-    assert node.gone == [{PEER_ID}]
+    node.scheduler.advance(0.02)
+    assert node.gone == [{OTHER_ID}]
+    assert node.router.lines_to(OTHER_ID) == set()
+    node.scheduler.advance(10 * UNTOLD_AFTER)
+    assert node.gone == [{OTHER_ID}]
+    assert node.scheduler._agenda.next_due() is None
 
 
 def test_who_comes_into_reach_again_in_time_is_not_gone(node: Node) -> None:
-    node.hear(SUB)
-    node.settle()
+    node.hear_other()
+    node.meet_other(node.line)
     for _ in range(3):
-        node.close_line(node.line)
+        node.hear(neighbours=(OWN_ID, OTHER_ID))
+        node.settle()
+        node.scheduler.advance(GONE_AFTER / 4)
+        node.hear()
         node.settle()
         node.scheduler.advance(GONE_AFTER / 2)
-        assert node.announcing.peers(PUB) == ()
-        node.open_line(node.line)
-        node.settle()
-        assert len(node.announcing.peers(PUB)) == 1
-        node.scheduler.advance(GONE_AFTER / 4)
-    node.scheduler.advance(10 * GONE_AFTER)
+    node.hear(neighbours=(OWN_ID, OTHER_ID))
+    node.settle()
+    node.scheduler.advance(10 * UNTOLD_AFTER)
     assert node.gone == []
 
 
-def test_lines_whose_ends_tell_what_they_know_are_known(node: Node) -> None:
+def test_somebody_heard_that_nobody_tells_of_is_gone(node: Node) -> None:
+    node.hear()
+    node.meet_other(node.line)
+    node.scheduler.advance(UNTOLD_AFTER - 0.01)
+    assert node.gone == []
+    node.scheduler.advance(0.01)
+    assert node.gone == [{OTHER_ID}]
+    # One that is heard once more, or again, is looked for once more.
+    node.meet_other(node.line)
+    node.scheduler.advance(UNTOLD_AFTER)
+    assert node.gone == 2 * [{OTHER_ID}]
+
+
+def test_a_neighbour_that_closes_before_it_tells_of_itself_is_gone_from_a_ring(node: Node) -> None:
+    line = Line()
+    node.hear()
+    node.open_line(line, Identity(OTHER_ID, 30, tells_directory=True))
+    node.router.line_opened(OTHER_ID, node.line)
+    assert node.router.line_closed(line) == set()
+    node.close_line(line)
+    node.scheduler.advance(UNTOLD_AFTER)
+    assert node.gone == [{OTHER_ID}]
+
+
+def test_a_neighbour_that_tells_nothing_of_itself_is_not_gone(node: Node) -> None:
+    node.open_line(Line(), Identity(OTHER_ID, 30, tells_directory=True))
+    node.scheduler.advance(10 * UNTOLD_AFTER)
+    assert node.gone == []
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_who_may_be_behind_somebody_that_tells_nothing_of_others_is_not_gone(
+    node: Node, is_known: bool
+) -> None:
     silent = Line()
-    node.open_line(silent, Identity(3, 30))
-    assert node.announcing.is_told_over(node.line)
-    assert not node.announcing.is_told_over(silent)
-    assert not node.announcing.is_told_over(Line())
+    node.hear()
+    if is_known:
+        node.hear_other()
+    node.open_line(silent, Identity(30, 30))
+    node.meet_other(silent)
+    node.scheduler.advance(10 * UNTOLD_AFTER)
+    assert node.gone == []
+    # When that one goes, another line may lead there.
+    node.router.line_opened(OTHER_ID, node.line)
+    node.router.line_closed(silent)
+    node.close_line(silent)
+    node.scheduler.advance(2 * GONE_AFTER)
+    assert node.gone == [{OTHER_ID}]
 
 
 def test_peers_that_a_channel_finds_are_no_change(node: Node) -> None:
@@ -269,14 +330,14 @@ def test_peers_that_come_while_a_channel_is_made_are_a_change(node: Node) -> Non
 
 def test_what_is_no_news_changes_nothing(node: Node) -> None:
     node.hear(SUB)
-    node.settle()
+    node.scheduler.advance(UNTOLD_AFTER)
     node.version -= 1
     node.hear()
     assert node.scheduler._agenda.next_due() is None
 
 
 def test_without_a_line_nothing_is_scheduled(scheduler: ManualScheduler) -> None:
-    announcing = Announcing(threading.RLock(), OWN_ID, "alone", lambda gone: None)
+    announcing = Announcing(threading.RLock(), OWN_ID, "alone", Router(OWN_ID), lambda gone: None)
     channel, other = Channel(), Channel()
     announcing.channel_made(channel, PUB)
     announcing.channel_made(other, SUB)
@@ -318,6 +379,6 @@ def test_where_python_is_embedded_there_may_be_no_arguments(
     monkeypatch.setattr(sys, "argv", [])
     if not are_there:
         monkeypatch.delattr(sys, "argv")
-    announcing = Announcing(threading.RLock(), OWN_ID, "", lambda gone: None)
+    announcing = Announcing(threading.RLock(), OWN_ID, "", Router(OWN_ID), lambda gone: None)
     [context] = announcing.graph()["contexts"]
     assert context["program"] == os.path.basename(sys.executable)

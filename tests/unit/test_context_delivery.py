@@ -170,6 +170,16 @@ def test_packages_between_contexts_wait_for_the_thread_that_acts(node: Node) -> 
     assert node.recorder.news == 1
 
 
+def test_a_context_of_which_nothing_came_before_is_noted_by_the_thread_that_acts(
+    node: Node,
+) -> None:
+    first, second = (Package(b"a", node.sub_slot, PEER_ID, number) for number in (1, 2))
+    assert not node.context.arrivals.deliver_leading([first], node.connection)  # type: ignore[arg-type]
+    node.act()
+    assert node.context.announcing._missing.keys() == {PEER_ID}
+    assert node.context.arrivals.deliver_leading([second], node.connection)  # type: ignore[arg-type]
+
+
 def test_what_is_for_nobody_here_is_left_out(node: Node) -> None:
     node.deliver([Package(b"a", 12345, PEER_ID, 1)])
     assert not node.context.arrivals._acting

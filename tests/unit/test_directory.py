@@ -308,7 +308,61 @@ def test_a_line_that_only_one_end_tells_of_is_none() -> None:
     assert known_ids(directory) == [1, 2, 3]
 
 
+def test_no_way_leads_to_those_that_nobody_names() -> None:
+    directory = connected_directory(2, 3)
+    directory.heard(2, announcement(2, 1, 4, version=2))
+    directory.heard(2, announcement(4, 2))
+    directory.settle([])
+    assert directory.without_way(range(2, 8)) == {5, 6, 7}
+    directory.heard(2, announcement(2, 1, version=3))
+    assert directory.without_way(range(2, 8)) == {4, 5, 6, 7}
+    directory.line_closed(3)
+    directory.settle([])
+    assert directory.without_way([1, 2, 3]) == {3}
+
+
+def test_a_way_may_lead_to_those_that_a_neighbour_names_whatever_they_tell() -> None:
+    directory = connected_directory(2)
+    directory.heard(2, announcement(2, 1, 3, version=2))
+    directory.heard(2, announcement(3, 4))
+    directory.heard(2, announcement(4))
+    directory.heard(2, announcement(5, 2, 4))
+    directory.settle([])
+    assert directory.without_way([3, 4, 5]) == {5}
+
+
+def test_behind_a_neighbour_that_tells_nothing_may_be_those_that_nobody_tells_of() -> None:
+    directory = connected_directory(2)
+    directory.heard(2, announcement(4, 3))
+    directory.line_opened(3, 3, listens=False)
+    assert directory.without_way([3, 4, 5]) == {4}
+    directory.line_closed(3)
+    directory.settle([])
+    assert directory.without_way([3, 4, 5]) == {3, 4, 5}
+
+
 # Limits
+
+
+@pytest.mark.parametrize("is_too_large", [False, True])
+def test_where_a_context_has_more_neighbours_than_it_tells_a_way_may_lead_to_anybody(
+    is_too_large: bool,
+) -> None:
+    directory = connected_directory(2)
+    named = range(3, 2 + MAX_NEIGHBOURS - (not is_too_large))
+    directory.heard(2, announcement(2, 1, *named, version=2))
+    directory.heard(2, announcement(9999, 2))
+    assert directory.without_way([9999]) == (set() if is_too_large else {9999})
+
+
+def test_where_no_more_are_known_a_way_may_lead_to_anybody() -> None:
+    directory = connected_directory(2)
+    others = range(5000, 5000 + MAX_ENTRIES)
+    for i in others[2:]:
+        directory.heard(2, announcement(i, 2))
+    assert directory.without_way([9999]) == {9999}
+    directory.heard(2, announcement(5000, 2))
+    assert directory.without_way([9999]) == set()
 
 
 def test_it_knows_so_many_contexts_and_no_more() -> None:

@@ -259,6 +259,19 @@ def test_a_context_to_which_no_line_leads_any_more_is_forgotten(router: Router) 
     assert arrive(router, package(ALICE, 1), "line") == DROP
 
 
+def test_who_was_heard_over_no_line_before_is_new(router: Router) -> None:
+    router.line_opened(BOB, "line")
+    for number in (1, 2):
+        arrive(router, package(ALICE, number), "line")
+        arrive(router, package(ALICE, number), "other line")
+        arrive(router, package(BOB, number), "line")
+    assert router.newcomers == {ALICE}
+    router.newcomers = set()
+    router.forget(ALICE)
+    arrive(router, package(ALICE, 2), "line")
+    assert router.newcomers == {ALICE}
+
+
 def test_a_context_that_comes_back_goes_on_with_its_numbers(router: Router) -> None:
     arrive(router, package(ALICE, 5), "line")
     assert router.line_closed("line") == {ALICE}

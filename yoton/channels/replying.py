@@ -11,7 +11,7 @@ from typing import Any
 
 from yoton.channels.error_replies import error_reply
 from yoton.channels.exporting import export, exported_methods
-from yoton.channels.negotiating import Alarm, NegotiatingChannel
+from yoton.channels.negotiating import NegotiatingChannel
 from yoton.channels.negotiation import (
     CHECK,
     CONTROL_SEQ,
@@ -28,7 +28,7 @@ from yoton.channels.replier_status import (
 )
 from yoton.channels.runners import EventRunner, Runner, ThreadRunner
 from yoton.clock import FOREVER, Deadline
-from yoton.events.scheduler import scheduler
+from yoton.events.scheduler import Alarm, scheduler
 from yoton.exceptions import (
     ArgumentError,
     ChannelClosed,
@@ -90,7 +90,7 @@ class RepChannel(NegotiatingChannel):
         self._replier = Replier()
         self._work = Work()
         # One of its own: it comes once a second while requests come and go, and is not moved.
-        self._work_alarm = Alarm(self._look_at_work)
+        self._work_alarm = Alarm(scheduler, self._look_at_work)
         # Guarded by the lock as well: the mode, who handles requests in it, and whether that
         # one was asked to do so and has not begun yet.
         self._run_mode = _OFF

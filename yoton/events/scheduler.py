@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import itertools
 import logging
 import math
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from yoton.clock import Clock, monotonic
-from yoton.events.callbacks import callable_name
+from yoton.events.callbacks import Callback, callable_name
 from yoton.waiting import Bell
 
 logger = logging.getLogger(__name__)
@@ -193,6 +194,43 @@ class Scheduler:
                     return func
                 self._parked_until = min(self._parked_until, wake_at)
             self._bell.wait(wake_at - now)
+
+
+class Alarm:
+    """Has a method called at a moment that moves. Not thread-safe.
+
+    Parameters
+    ----------
+    scheduler : Scheduler
+        What makes the calls.
+    method : callable
+        Called by the thread of the scheduler, perhaps earlier than is due; it has to call
+        `reset`. A bound method does not keep its object alive.
+    """
+
+    def __init__(self, scheduler: Scheduler, method: Callable[[], object]) -> None:
+        self._scheduler = scheduler
+        self._callback = Callback(method)
+        self._call: ScheduledCall | None = None
+        self._due = 0.0
+
+    def set(self, due: float | None) -> None:
+        """Move it to a time of the scheduler; None: there is nothing to call for."""
+        if self._call is not None and (due is None or due < self._due):
+            # In this order: after an interrupt in between it comes too early, not never.
+            call, self._call = self._call, None
+            call.cancel()
+        # An earlier call is left as it is: most of what is due is over long before.
+        if self._call is None and due is not None:
+            # An interpreter that is ending allows no thread: nothing takes too long there.
+            with contextlib.suppress(RuntimeError):
+                self._call = self._scheduler.call_at(due, self._callback)
+                self._due = due
+
+    def reset(self, due: float | None) -> None:
+        """Set it anew, as it has come."""
+        self._call = None
+        self.set(due)
 
 
 #: The scheduler of this process; empty in a forked child.
