@@ -26,7 +26,7 @@ OVER_ALL_TRANSPORTS = {
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if metafunc.module.__name__ in OVER_ALL_TRANSPORTS:
+    if metafunc.definition.path.stem in OVER_ALL_TRANSPORTS:
         metafunc.parametrize("transport", ["tcp", "unix", "memory"], indirect=True)
 
 
