@@ -20,13 +20,11 @@ from yoton._version import __version__
 from yoton.channels import (
     BaseChannel,
     CancelledError,
-    FileWrapper,
     Future,
     PubChannel,
     RepChannel,
     ReplierStatus,
     ReqChannel,
-    SimpleSocket,
     StateChannel,
     SubChannel,
     TimeoutError,
@@ -83,6 +81,8 @@ from yoton.neighbours import ConnectionCollection
 from yoton.package import UID, Package
 
 if typing.TYPE_CHECKING:
+    from yoton.channels.file import FileWrapper
+    from yoton.channels.simple_socket import SimpleSocket
     from yoton.clientserver import RequestServer, do_request
 
 __all__ = [
@@ -151,16 +151,23 @@ __all__ = [
     "stop_event_loop",
 ]
 
-_STANDS_BESIDE = ("RequestServer", "do_request", "clientserver")
+# Where those are that are imported when they are used: not every program uses them, and would
+# wait for them.
+_ON_DEMAND = {
+    "FileWrapper": "yoton.channels.file",
+    "RequestServer": "yoton.clientserver",
+    "SimpleSocket": "yoton.channels.simple_socket",
+    "clientserver": "yoton.clientserver",
+    "do_request": "yoton.clientserver",
+}
 
 
 def __getattr__(name: str) -> object:
-    # Imported when it is used: it stands beside the rest, which is not to wait for it.
-    if name not in _STANDS_BESIDE:
+    if name not in _ON_DEMAND:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    clientserver = importlib.import_module("yoton.clientserver")
-    return clientserver if name == "clientserver" else getattr(clientserver, name)
+    module = importlib.import_module(_ON_DEMAND[name])
+    return getattr(module, name, module)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_STANDS_BESIDE})
+    return sorted({*globals(), *_ON_DEMAND})

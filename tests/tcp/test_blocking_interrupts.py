@@ -15,7 +15,9 @@ from interrupts import is_interrupted
 from recorded import LINE_OF_X
 from support import PATIENCE, connect, wait_until
 
-from yoton.channels import FileWrapper, PubChannel, ReqChannel, SimpleSocket, SubChannel
+from yoton.channels import PubChannel, ReqChannel, SubChannel
+from yoton.channels.file import FileWrapper
+from yoton.channels.simple_socket import SimpleSocket
 from yoton.clientserver import do_request
 from yoton.context import Context
 from yoton.events import process_events, start_event_loop

@@ -13,7 +13,8 @@ import threading
 import pytest
 from support import PATIENCE, run_in_child, wait_until
 
-from yoton.channels import FileWrapper, PubChannel, StateChannel, SubChannel
+from yoton.channels import PubChannel, StateChannel, SubChannel
+from yoton.channels.file import FileWrapper
 from yoton.exceptions import ArgumentError, ChannelClosed
 from yoton.message_types import BINARY
 
