@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 from manual_scheduler import ManualScheduler
 
-from yoton.events.scheduler import Agenda
+from yoton.events.scheduler import Agenda, Alarm
 
 _times = st.integers(min_value=0, max_value=10).map(float)
 
@@ -111,3 +113,69 @@ def test_the_scheduler_can_be_used_by_a_thread_that_is_inside() -> None:
 def test_a_time_has_to_be_a_number() -> None:
     with pytest.raises(ValueError, match="not a number"):
         ManualScheduler().call_after(float("nan"), int)
+
+
+class Sleeper:
+    """Has an alarm that it sets anew, as it has to."""
+
+    def __init__(self, scheduler: ManualScheduler) -> None:
+        self.scheduler = scheduler
+        self.alarm = Alarm(scheduler, self.wake)
+        self.woken_at: list[float] = []
+        self.next_due: float | None = None
+
+    def wake(self) -> None:
+        self.woken_at.append(self.scheduler.time)
+        self.alarm.reset(self.next_due)
+
+
+def test_an_alarm_comes_at_the_earliest_time_it_was_set_to_and_again_when_it_is_reset() -> None:
+    scheduler = ManualScheduler()
+    sleeper = Sleeper(scheduler)
+    begin = scheduler.time
+    for due in (begin + 5.0, begin + 3.0, begin + 4.0):
+        sleeper.alarm.set(due)
+    sleeper.next_due = begin + 4.0
+    scheduler.advance(3.5)
+    sleeper.next_due = None
+    scheduler.advance(10.0)
+    assert sleeper.woken_at == [begin + 3.0, begin + 4.0]
+    sleeper.alarm.set(begin + 20.0)
+    scheduler.advance(10.0)
+    assert sleeper.woken_at[2:] == [begin + 20.0]
+
+
+def test_an_alarm_that_is_set_to_nothing_does_not_come() -> None:
+    scheduler = ManualScheduler()
+    sleeper = Sleeper(scheduler)
+    sleeper.alarm.set(None)
+    sleeper.alarm.set(scheduler.time + 1.0)
+    sleeper.alarm.set(None)
+    assert scheduler._agenda.next_due() is None
+
+
+def test_an_alarm_keeps_nobody_alive() -> None:
+    scheduler = ManualScheduler()
+    sleeper = Sleeper(scheduler)
+    sleeper.alarm.set(scheduler.time + 1.0)
+    gone = weakref.ref(sleeper)
+    del sleeper
+    gc.collect()
+    assert gone() is None
+    scheduler.advance(2.0)
+
+
+def test_an_alarm_is_silent_where_no_thread_can_be_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(due: float, func: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    scheduler = ManualScheduler()
+    sleeper = Sleeper(scheduler)
+    with monkeypatch.context() as patch:
+        patch.setattr(scheduler, "call_at", refuse)
+        sleeper.alarm.set(scheduler.time + 1.0)
+    sleeper.alarm.set(scheduler.time + 1.0)
+    scheduler.advance(1.0)
+    assert len(sleeper.woken_at) == 1
