@@ -232,7 +232,8 @@ class Announcing:
             for each in told:
                 each.line.tell_news(each.news)
             changed = self._find_other_peers(channels)
-            self._miss(before.keys() - self._directory.in_reach.keys(), GONE_AFTER)
+            if before is not self._directory.in_reach:
+                self._miss(before.keys() - self._directory.in_reach.keys(), GONE_AFTER)
         for each in told:
             each.line.kick()
         for channel, gone in changed.items():
@@ -254,6 +255,8 @@ class Announcing:
         """Look later whether contexts are gone; the lock is held."""
         if ids:
             due = scheduler.now() + seconds
+            # Those that are missed within a quarter of that time are looked for together.
+            due += -due % (seconds / 4)
             self._missing.update(dict.fromkeys(ids, due))
             self._missing_alarm.set(due)
 
@@ -272,13 +275,13 @@ class Announcing:
         that one to say that they are gone. That nobody tells of them says it.
         """
         gone = set()
-        without_way = self._directory.without_way(missing)
         for i in missing:
-            lines = self._router.lines_to(i)
-            if i in self._directory.in_reach or not lines:
-                del self._missing[i]
-            elif i in without_way and all(self._is_told_over(line) for line in lines):
-                del self._missing[i]
+            del self._missing[i]
+        # Of those to whom no line leads any more, lines have said that they are gone.
+        missing = {i for i in missing - self._directory.in_reach.keys() if self._router.lines_to(i)}
+        without_way = self._directory.without_way(missing) if missing else set()
+        for i in missing:
+            if i in without_way and all(map(self._is_told_over, self._router.lines_to(i))):
                 self._router.forget(i)
                 gone.add(i)
             else:

@@ -21,7 +21,6 @@ from yoton.entry import (
     Endpoint,
     Entry,
     Peer,
-    SlotEnd,
     announcement_of,
     fitting,
     with_short_texts,
@@ -124,7 +123,8 @@ class Directory:
         # What follows holds as of that time: who is in reach, each but the first behind one that
         # it is connected to; and who of them sends and receives on which slot.
         self._in_reach = dict(self._known)
-        self._ids_at: dict[SlotEnd, set[int]] = {}
+        self._senders: dict[str, set[int]] = {}
+        self._receivers: dict[str, set[int]] = {}
         self.left_out = 0
 
     @property
@@ -212,8 +212,8 @@ class Directory:
 
     def peers(self, endpoint: Endpoint) -> tuple[Peer, ...]:
         """Get those in reach who have a channel at the other end of one, sorted by id."""
-        receivers = self._ids_at.get(SlotEnd(endpoint.sends_on, is_sender=False), set())
-        senders = self._ids_at.get(SlotEnd(endpoint.receives_on, is_sender=True), set())
+        receivers = self._receivers.get(endpoint.sends_on, set())
+        senders = self._senders.get(endpoint.receives_on, set())
         ids = (receivers | senders) - {self._id}
         return tuple(self._in_reach[i].entry.peer for i in sorted(ids))
 
@@ -265,14 +265,15 @@ class Directory:
 
     def _own_entry(self, endpoints: Sequence[Endpoint]) -> Entry:
         # A copy: a finalizer may close a line meanwhile.
-        neighbours = sorted({end.peer_id for end in list(self._ends.values())})
-        return self._whole.replaced(
-            endpoints=tuple(endpoints), neighbours=frozenset(neighbours[:MAX_NEIGHBOURS])
-        )
+        ids = sorted({end.peer_id for end in list(self._ends.values())})
+        channels, neighbours = tuple(endpoints), frozenset(ids[:MAX_NEIGHBOURS])
+        if channels == self._whole.endpoints and neighbours == self._whole.neighbours:
+            return self._whole
+        return self._whole.replaced(endpoints=channels, neighbours=neighbours)
 
     def _renew_own(self, endpoints: Sequence[Endpoint]) -> None:
         whole = self._own_entry(endpoints)
-        if whole == self._whole:
+        if whole is self._whole:
             return
         self._whole = whole.replaced(version=whole.version + 1)
         entry = fitting(self._whole)
@@ -290,7 +291,7 @@ class Directory:
         if any(self._has_fewer_neighbours(i) for i in changed):
             # Anybody may be out of reach: all is found out anew. Otherwise there are only more.
             before = self._in_reach
-            self._ids_at, self._in_reach = {}, {}
+            self._senders, self._receivers, self._in_reach = {}, {}, {}
             self._enter(self._id)
             changed = [self._id]
         ids = [i for i in changed if i in self._in_reach]
@@ -323,12 +324,9 @@ class Directory:
         """Note that a context is in reach, and what it tells now."""
         before, now = self._in_reach.get(i), self._known[i]
         self._in_reach[i] = now
-        for place in before.places if before else ():
-            self._ids_at[place].remove(i)
-            if not self._ids_at[place]:
-                del self._ids_at[place]
-        for place in now.places:
-            self._ids_at.setdefault(place, set()).add(i)
+        none: frozenset[str] = frozenset()
+        _move(i, self._senders, before.sends_on if before else none, now.sends_on)
+        _move(i, self._receivers, before.receives_on if before else none, now.receives_on)
 
     def _forget_some(self) -> None:
         """Forget those out of reach that were heard of the longest time ago, beyond the limit."""
@@ -338,6 +336,16 @@ class Directory:
             for i in hidden[:surplus]:
                 del self._known[i]
                 self._sources.pop(i, None)
+
+
+def _move(i: int, ids_at: dict[str, set[int]], before: frozenset[str], now: frozenset[str]) -> None:
+    """Note that a context is at other slots than before."""
+    for slot in before - now:
+        ids_at[slot].remove(i)
+        if not ids_at[slot]:
+            del ids_at[slot]
+    for slot in now - before:
+        ids_at.setdefault(slot, set()).add(i)
 
 
 # Views

@@ -117,33 +117,22 @@ class Entry(Record):
         self.neighbours = neighbours
 
 
-class SlotEnd(Record):
-    """A slot, and which side of it."""
-
-    __slots__ = ("is_sender", "slot")
-
-    def __init__(self, slot: str, is_sender: bool) -> None:
-        self.slot = slot
-        self.is_sender = is_sender
-
-
 class Announcement:
     """An entry, and the bytes as which it travels: it is passed on as it came.
 
     Attributes
     ----------
-    places : frozenset of SlotEnd
-        Where it sends and receives.
+    sends_on, receives_on : frozenset of str
+        The slots of its channels.
     """
 
-    __slots__ = ("__weakref__", "data", "entry", "places")
+    __slots__ = ("__weakref__", "data", "entry", "receives_on", "sends_on")
 
     def __init__(self, entry: Entry, data: bytes) -> None:
         self.entry = entry
         self.data = data
-        senders = {SlotEnd(endpoint.sends_on, is_sender=True) for endpoint in entry.endpoints}
-        receivers = {SlotEnd(endpoint.receives_on, is_sender=False) for endpoint in entry.endpoints}
-        self.places = frozenset(senders | receivers)
+        self.sends_on = frozenset(endpoint.sends_on for endpoint in entry.endpoints)
+        self.receives_on = frozenset(endpoint.receives_on for endpoint in entry.endpoints)
 
 
 #: What was read and is known to somebody in this process: entries come by several ways, and to

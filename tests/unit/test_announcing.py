@@ -237,7 +237,7 @@ def test_who_stays_out_of_reach_is_gone(node: Node) -> None:
     node.settle()
     node.scheduler.advance(GONE_AFTER - 0.01)
     assert node.gone == []
-    node.scheduler.advance(0.02)
+    node.scheduler.advance(GONE_AFTER / 4 + 0.01)
     assert node.gone == [{OTHER_ID}]
     assert node.router.lines_to(OTHER_ID) == set()
     node.scheduler.advance(10 * UNTOLD_AFTER)
@@ -266,11 +266,11 @@ def test_somebody_heard_that_nobody_tells_of_is_gone(node: Node) -> None:
     node.meet_other(node.line)
     node.scheduler.advance(UNTOLD_AFTER - 0.01)
     assert node.gone == []
-    node.scheduler.advance(0.01)
+    node.scheduler.advance(UNTOLD_AFTER / 4 + 0.01)
     assert node.gone == [{OTHER_ID}]
     # One that is heard once more, or again, is looked for once more.
     node.meet_other(node.line)
-    node.scheduler.advance(UNTOLD_AFTER)
+    node.scheduler.advance(1.25 * UNTOLD_AFTER)
     assert node.gone == 2 * [{OTHER_ID}]
 
 
@@ -281,7 +281,7 @@ def test_a_neighbour_that_closes_before_it_tells_of_itself_is_gone_from_a_ring(n
     node.router.line_opened(OTHER_ID, node.line)
     assert node.router.line_closed(line) == set()
     node.close_line(line)
-    node.scheduler.advance(UNTOLD_AFTER)
+    node.scheduler.advance(1.25 * UNTOLD_AFTER)
     assert node.gone == [{OTHER_ID}]
 
 
@@ -330,7 +330,7 @@ def test_peers_that_come_while_a_channel_is_made_are_a_change(node: Node) -> Non
 
 def test_what_is_no_news_changes_nothing(node: Node) -> None:
     node.hear(SUB)
-    node.scheduler.advance(UNTOLD_AFTER)
+    node.scheduler.advance(1.25 * UNTOLD_AFTER)
     node.version -= 1
     node.hear()
     assert node.scheduler._agenda.next_due() is None

@@ -17,7 +17,6 @@ from yoton.entry import (
     Endpoint,
     Entry,
     Peer,
-    SlotEnd,
     announcement_of,
     read_announcement,
 )
@@ -41,7 +40,8 @@ entries = st.builds(
 def test_an_entry_comes_as_it_was(entry: Entry) -> None:
     written = announcement_of(entry)
     read = read_announcement(written.data)
-    assert (read.entry, read.data, read.places) == (entry, written.data, written.places)
+    assert (read.entry, read.data) == (entry, written.data)
+    assert (read.sends_on, read.receives_on) == (written.sends_on, written.receives_on)
 
 
 def test_an_entry_is_read_once_and_no_longer_kept_than_it_is_known() -> None:
@@ -54,15 +54,11 @@ def test_an_entry_is_read_once_and_no_longer_kept_than_it_is_known() -> None:
     assert remembered() is None
 
 
-def test_places_are_both_sides_of_the_slots_of_all_channels() -> None:
+def test_the_slots_are_those_of_all_channels() -> None:
     mood = Endpoint("StateChannel", "mood", "mood")
-    places = announcement_of(ENTRY.replaced(endpoints=(PUB, mood))).places
-    assert places == {
-        SlotEnd(PUB.sends_on, is_sender=True),
-        SlotEnd(PUB.receives_on, is_sender=False),
-        SlotEnd("mood", is_sender=True),
-        SlotEnd("mood", is_sender=False),
-    }
+    announcement = announcement_of(ENTRY.replaced(endpoints=(PUB, mood)))
+    assert announcement.sends_on == {PUB.sends_on, "mood"}
+    assert announcement.receives_on == {PUB.receives_on, "mood"}
 
 
 @given(entries, st.data())
