@@ -65,7 +65,10 @@ class Router:
     def __init__(self, own_id: int) -> None:
         self._own_id = own_id
         self._seen = SeenNumbers()
-        self._lines: dict[int, set[Hashable]] = {}
+        # The lines by which something of a source came. Those that come by one only share a set,
+        # which takes more than all the rest.
+        self._lines: dict[int, frozenset[Hashable]] = {}
+        self._lone: dict[Hashable, frozenset[Hashable]] = {}
         self.has_ring = False
         self.newcomers: set[int] = set()
 
@@ -114,15 +117,14 @@ class Router:
         if lines is None:
             # First, as who is interrupted in between does it all again.
             self.newcomers.add(source_id)
-            self._lines[source_id] = {line}
+            self._lines[source_id] = self._with(line)
         elif line not in lines:
-            lines.add(line)
+            self._lines[source_id] = self._with(line, lines)
             self.has_ring = True
 
     def line_opened(self, peer_id: int, line: Hashable) -> None:
         """Note that a context is at the other end of a new line."""
-        lines = self._lines.setdefault(peer_id, set())
-        lines.add(line)
+        lines = self._lines[peer_id] = self._with(line, self.lines_to(peer_id))
         self.has_ring = self.has_ring or len(lines) > 1
 
     def line_closed(self, line: Hashable) -> set[int]:
@@ -133,18 +135,14 @@ class Router:
         set of int
             Ids of the contexts that no other line leads to: they are out of reach now.
         """
-        gone = set()
-        for source_id, lines in list(self._lines.items()):
-            lines.discard(line)
-            if not lines:
-                del self._lines[source_id]
-                gone.add(source_id)
+        gone = {source_id for source_id in list(self._lines) if self.source_gone(source_id, line)}
+        self._lone.pop(line, None)
         self._look_for_ring()
         return gone
 
-    def lines_to(self, source_id: int) -> set[Hashable]:
+    def lines_to(self, source_id: int) -> frozenset[Hashable]:
         """Get the lines by which something from a context has come."""
-        return set(self._lines.get(source_id, ()))
+        return self._lines.get(source_id, frozenset())
 
     def forget(self, source_id: int) -> None:
         """Note that a context can be reached over none of its lines any more."""
@@ -163,10 +161,16 @@ class Router:
             True if no other line leads to it.
         """
         lines = self._lines.get(source_id)
-        if lines is None:
+        if lines is None or line not in lines:
             return False
-        lines.discard(line)
-        if lines:
+        if len(lines) > 1:
+            self._lines[source_id] = lines - {line}
             return False
         del self._lines[source_id]
         return True
+
+    def _with(
+        self, line: Hashable, others: frozenset[Hashable] = frozenset()
+    ) -> frozenset[Hashable]:
+        lone = self._lone.setdefault(line, frozenset((line,)))
+        return lone | others if others else lone

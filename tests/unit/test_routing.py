@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import weakref
 from collections.abc import Hashable
 
 import pytest
@@ -257,6 +258,22 @@ def test_a_context_to_which_no_line_leads_any_more_is_forgotten(router: Router) 
     assert not router.has_ring
     assert router.line_closed("line") == {BOB}
     assert arrive(router, package(ALICE, 1), "line") == DROP
+
+
+def test_a_line_that_is_closed_is_kept_by_nobody(router: Router) -> None:
+    class Line:
+        pass
+
+    line = Line()
+    closed = weakref.ref(line)
+    router.line_opened(BOB, line)
+    for seq in (1, 2):
+        router.remember(package(ALICE, seq), line)
+        router.remember(package(ALICE, seq), "other line")
+    router.line_closed(line)
+    del line
+    assert closed() is None
+    assert router.lines_to(ALICE) == {"other line"}
 
 
 def test_who_was_heard_over_no_line_before_is_new(router: Router) -> None:
