@@ -8,8 +8,9 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from yoton.channels import PubChannel
+from yoton.channels import PubChannel, SubChannel
 from yoton.context import Context
 
 #: Long enough for a loaded machine: only a failing test waits this long.
@@ -74,6 +75,13 @@ def have_declined(pub: PubChannel, *contexts: Context) -> None:
         return all(slot in context._interest.declined_by for context in contexts)
 
     wait_until(is_declined)
+
+
+def receive_wanted(sub: SubChannel) -> Any:
+    """Receive the next message but for those of `have_declined`: some may be on their way still."""
+    while (message := sub.recv(PATIENCE)) == "in vain":
+        pass
+    return message
 
 
 def run_in_child(func: Callable[[], object]) -> None:

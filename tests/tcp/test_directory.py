@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import pytest
 from interrupts import random_interrupts
-from support import PATIENCE, connect, have_declined, run_in_child, wait_until
+from support import PATIENCE, connect, have_declined, receive_wanted, run_in_child, wait_until
 
 from yoton import announcing, demand
 from yoton.announcing import GATHER_TIME
@@ -89,7 +89,7 @@ def test_what_was_declined_reaches_a_subscriber_that_was_waited_for(chain: list[
         pub.send(str(number))
         thread.join()
         with subs.pop() as sub:
-            assert sub.recv(PATIENCE) == str(number)
+            assert receive_wanted(sub) == str(number)
         wait_for_peers(pub)
 
 
@@ -108,7 +108,7 @@ def test_what_was_declined_reaches_a_context_that_was_waited_for(
         assert pub.wait_for_subscribers(1, PATIENCE)
         pub.send(str(number))
         thread.join()
-        assert sub.recv(PATIENCE) == str(number)
+        assert receive_wanted(sub) == str(number)
         newcomer.close()
         wait_for_peers(pub)
 
@@ -123,7 +123,7 @@ def test_a_channel_that_a_handler_makes_while_its_thread_reads_is_announced_in_o
     sub = while_reading(lambda: SubChannel(subscribing, "news"))
     assert pub.wait_for_subscribers(1, PATIENCE)
     pub.send("hello")
-    assert sub.recv(PATIENCE) == "hello"
+    assert receive_wanted(sub) == "hello"
 
 
 def test_a_channel_is_announced_behind_what_takes_back_that_its_slot_was_declined(
@@ -144,7 +144,7 @@ def test_a_channel_is_announced_behind_what_takes_back_that_its_slot_was_decline
     connection.kick()
     assert pub.wait_for_subscribers(1, PATIENCE)
     pub.send("hello")
-    assert sub.recv(PATIENCE) == "hello"
+    assert receive_wanted(sub) == "hello"
 
 
 def test_several_subscribers_are_waited_for(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from support import PATIENCE, connect, have_declined, wait_until
+from support import PATIENCE, connect, have_declined, receive_wanted, wait_until
 
 from yoton import demand
 from yoton.channels import (
@@ -53,7 +53,7 @@ def test_a_subscriber_that_comes_misses_nothing_that_is_sent_after_that(
         have_declined(pub, publishing, relay)
         with SubChannel(subscribing, "news") as sub:
             pub.send(str(number))
-            assert sub.recv(PATIENCE) == str(number)
+            assert receive_wanted(sub) == str(number)
 
 
 def test_a_context_that_comes_misses_nothing_that_is_sent_after_that(
@@ -68,7 +68,7 @@ def test_a_context_that_comes_misses_nothing_that_is_sent_after_that(
         connection = relay.bind("127.0.0.1:0")
         newcomer.connect(f"127.0.0.1:{connection.port1}")
         pub.send(str(number))
-        assert sub.recv(PATIENCE) == str(number)
+        assert receive_wanted(sub) == str(number)
         newcomer.close()
 
 
