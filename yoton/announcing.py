@@ -37,9 +37,13 @@ logger = logging.getLogger(__name__)
 #: the other, and a directory comes as one package for each context.
 GATHER_TIME = 0.001
 
-#: Seconds for each known context in which they gather after the last ones were told: telling
-#: takes longer in a larger network, and while many join it must not be all that anybody does.
-REST_TIME = 0.0005
+#: Seconds in which they gather after the last ones were told, for each pair of known contexts:
+#: one at which all others join tells each of them, again and again, of all of them. That must not
+#: be all that anybody does meanwhile; in a small network it takes no time.
+REST_TIME = 0.0001
+
+#: Seconds in which they gather at most, however large the network: programs wait for each other.
+MAX_REST = 0.25
 
 #: Seconds out of reach after which a context is taken for gone. One that moves from one relay to
 #: another, or whose line comes back, is out of reach for some milliseconds.
@@ -223,7 +227,7 @@ class Announcing:
     def _settle(self) -> None:
         """Tell others and the channels here what has changed."""
         with self._lock:
-            self._rests_until = scheduler.now() + REST_TIME * self._directory.size
+            self._rests_until = scheduler.now() + min(REST_TIME * self._directory.size**2, MAX_REST)
             self._changed.wake_all()
             # A copy: a finalizer may close a channel meanwhile.
             channels = dict(self._channels)
@@ -232,6 +236,7 @@ class Announcing:
             for each in told:
                 each.line.tell_news(each.news)
             changed = self._find_other_peers(channels)
+            self._miss_no_more()
             if before is not self._directory.in_reach:
                 self._miss(before.keys() - self._directory.in_reach.keys(), GONE_AFTER)
         for each in told:
@@ -252,13 +257,26 @@ class Announcing:
     # Missing
 
     def _miss(self, ids: set[int], seconds: float) -> None:
-        """Look later whether contexts are gone; the lock is held."""
+        """Look later whether contexts are gone; the lock is held.
+
+        Those in reach are missed when they leave it.
+        """
+        ids = ids - self._directory.in_reach.keys()
         if ids:
             due = scheduler.now() + seconds
             # Those that are missed within a quarter of that time are looked for together.
             due += -due % (seconds / 4)
             self._missing.update(dict.fromkeys(ids, due))
             self._missing_alarm.set(due)
+
+    def _miss_no_more(self) -> None:
+        """Leave out those that are in reach now; the lock is held."""
+        if self._missing:
+            in_reach = self._directory.in_reach
+            # A new one, as one that is emptied keeps its size.
+            self._missing = {i: due for i, due in self._missing.items() if i not in in_reach}
+            if not self._missing:
+                self._missing_alarm.set(None)
 
     def _look_for_missing(self) -> None:
         now = scheduler.now()

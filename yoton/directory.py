@@ -94,6 +94,16 @@ class _End:
         return self.news
 
 
+class _Heard(Record):
+    """An entry that was heard of, and the line by which it came first: its other end has it."""
+
+    __slots__ = ("announcement", "line")
+
+    def __init__(self, announcement: Announcement, line: Hashable | None) -> None:
+        self.announcement = announcement
+        self.line = line
+
+
 class Directory:
     """The entries that a node knows.
 
@@ -114,23 +124,23 @@ class Directory:
         self._id = peer.id
         # The entry of this node, also with what does not fit into what others are told.
         self._whole = Entry(with_short_texts(peer), 1)
-        self._known = {peer.id: announcement_of(self._whole)}
-        # By which line an entry came first: the other end of that one has it.
-        self._sources: dict[int, Hashable] = {}
         self._ends: dict[Hashable, _End] = {}
-        # Whose entries have changed since things were settled; the values do not count.
+        # What was heard since things were settled, and before of those that are out of reach.
+        self._heard: dict[int, _Heard] = {}
+        # Whose entries have changed since then; the values do not count.
         self._changed: dict[int, None] = {}
         # What follows holds as of that time: who is in reach, each but the first behind one that
-        # it is connected to; and who of them sends and receives on which slot.
-        self._in_reach = dict(self._known)
-        self._senders: dict[str, set[int]] = {}
-        self._receivers: dict[str, set[int]] = {}
+        # it is connected to; and who of them sends and receives on which slot. A set would be
+        # quicker to leave, but takes several times the memory.
+        self._in_reach = {peer.id: announcement_of(self._whole)}
+        self._senders: dict[str, list[int]] = {}
+        self._receivers: dict[str, list[int]] = {}
         self.left_out = 0
 
     @property
     def size(self) -> int:
         """The number of contexts that are known, with this one."""
-        return len(self._known)
+        return len(self._in_reach) + sum(i not in self._in_reach for i in self._heard)
 
     @property
     def in_reach(self) -> Mapping[int, Announcement]:
@@ -156,7 +166,9 @@ class Directory:
     def line_closed(self, line: Hashable) -> None:
         """Forget a line."""
         self._ends.pop(line, None)
-        self._sources = {i: source for i, source in self._sources.items() if source is not line}
+        for heard in self._heard.values():
+            if heard.line is line:
+                heard.line = None
 
     def heard(self, line: Hashable, announcement: Announcement) -> bool:
         """Take an entry that was told over a line; returns whether it is news."""
@@ -164,15 +176,14 @@ class Directory:
         context_id = entry.peer.id
         if context_id == self._id:
             return False
-        known = self._known.get(context_id)
-        if known is None and len(self._known) > MAX_ENTRIES:
+        known = self._newest(context_id)
+        if known is None and self.size > MAX_ENTRIES:
             return False
         if known is not None and entry.version <= known.entry.version:
             return False
         # Behind the others, see _forget_some.
-        self._known.pop(context_id, None)
-        self._known[context_id] = announcement
-        self._sources[context_id] = line
+        self._heard.pop(context_id, None)
+        self._heard[context_id] = _Heard(announcement, line)
         self._changed[context_id] = None
         return True
 
@@ -203,7 +214,7 @@ class Directory:
             if end.listens:
                 due = self._in_reach if end.is_new else changed
                 end.is_new = False
-                news = end.tell([a for i, a in due.items() if self._sources.get(i) is not line])
+                news = end.tell([self._in_reach[i] for i in due if changed.get(i) is not line])
                 if news is not None:
                     told.append(Told(line, news))
         return told
@@ -212,9 +223,9 @@ class Directory:
 
     def peers(self, endpoint: Endpoint) -> tuple[Peer, ...]:
         """Get those in reach who have a channel at the other end of one, sorted by id."""
-        receivers = self._receivers.get(endpoint.sends_on, set())
-        senders = self._senders.get(endpoint.receives_on, set())
-        ids = (receivers | senders) - {self._id}
+        receivers = self._receivers.get(endpoint.sends_on, [])
+        senders = self._senders.get(endpoint.receives_on, [])
+        ids = {*receivers, *senders} - {self._id}
         return tuple(self._in_reach[i].entry.peer for i in sorted(ids))
 
     def without_way(self, ids: Collection[int]) -> set[int]:
@@ -224,22 +235,23 @@ class Directory:
         a neighbour has behind it that tells nothing, or not yet, nobody knows: there may be
         anybody that nobody told of.
         """
-        if len(self._known) > MAX_ENTRIES:
+        if self.size > MAX_ENTRIES:
             return set()
         named = {self._id, *(end.peer_id for end in list(self._ends.values()))}
         strangers = set()
         ids_to_visit = list(named)
         while ids_to_visit:
             i = ids_to_visit.pop()
-            if i not in self._known:
+            known = self._newest(i)
+            if known is None:
                 strangers.add(i)
                 continue
-            neighbours = self._known[i].entry.neighbours
+            neighbours = known.entry.neighbours
             if len(neighbours) >= MAX_NEIGHBOURS:
                 return set()
             ids_to_visit += neighbours - named
             named |= neighbours
-        return {i for i in ids if i not in named and (i in self._known or not strangers)}
+        return {i for i in ids if i not in named and (self._newest(i) or not strangers)}
 
     def graph(self, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
         """Get the network as plain data, see `Context.graph`."""
@@ -250,7 +262,7 @@ class Directory:
             for i, entry in entries.items()
             for other in entry.neighbours
             # One that is not known tells nothing of itself; else both ends have to agree.
-            if (i in entries[other].neighbours if other in entries else other not in self._known)
+            if (i in entries[other].neighbours if other in entries else not self._newest(other))
         }
         return {
             "contexts": [
@@ -262,6 +274,10 @@ class Directory:
         }
 
     # How it is found out
+
+    def _newest(self, i: int) -> Announcement | None:
+        heard = self._heard.get(i)
+        return heard.announcement if heard is not None else self._in_reach.get(i)
 
     def _own_entry(self, endpoints: Sequence[Endpoint]) -> Entry:
         # A copy: a finalizer may close a line meanwhile.
@@ -278,20 +294,21 @@ class Directory:
         self._whole = whole.replaced(version=whole.version + 1)
         entry = fitting(self._whole)
         self.left_out = len(whole.endpoints) - len(entry.endpoints)
-        self._known[self._id] = announcement_of(entry)
+        self._heard[self._id] = _Heard(announcement_of(entry), None)
         self._changed[self._id] = None
 
-    def _find_in_reach(self) -> dict[int, Announcement]:
+    def _find_in_reach(self) -> dict[int, Hashable | None]:
         """Find out who is in reach; returns those who were not, or with another entry.
 
-        They are in such an order that each is in reach of who has heard of those before.
+        They are in such an order that each is in reach of who has heard of those before, with the
+        line by which that was heard.
         """
         before: dict[int, Announcement] = {}
         changed, self._changed = list(self._changed), {}
         if any(self._has_fewer_neighbours(i) for i in changed):
             # Anybody may be out of reach: all is found out anew. Otherwise there are only more.
             before = self._in_reach
-            self._senders, self._receivers, self._in_reach = {}, {}, {}
+            self._leave_reach()
             self._enter(self._id)
             changed = [self._id]
         ids = [i for i in changed if i in self._in_reach]
@@ -300,29 +317,37 @@ class Directory:
             self._enter(i)
         # It grows meanwhile.
         for i in ids:
-            for other in self._known[i].entry.neighbours.difference(self._in_reach):
+            for other in self._in_reach[i].entry.neighbours.difference(self._in_reach):
                 if self._is_connected(i, other):
                     self._enter(other)
                     ids.append(other)
-        return {i: self._known[i] for i in ids if before.get(i) is not self._known[i]}
+        heard = self._heard
+        self._heard = {i: each for i, each in heard.items() if i not in self._in_reach}
+        return {i: heard[i].line for i in ids if before.get(i) is not self._in_reach[i]}
 
     def _has_fewer_neighbours(self, i: int) -> bool:
         before = self._in_reach.get(i)
-        now = self._known[i]
+        now = self._heard[i].announcement
         return before is not None and not before.entry.neighbours <= now.entry.neighbours
 
     def _is_next_to_reach(self, i: int) -> bool:
-        neighbours = self._known[i].entry.neighbours
+        neighbours = self._heard[i].announcement.entry.neighbours
         return any(n in self._in_reach and self._is_connected(i, n) for n in neighbours)
 
     def _is_connected(self, i: int, neighbour: int) -> bool:
         """Tell whether one that a context tells of is known and tells of it as well."""
-        known = self._known.get(neighbour)
+        known = self._newest(neighbour)
         return known is not None and i in known.entry.neighbours
+
+    def _leave_reach(self) -> None:
+        """Have nobody in reach, not even this node."""
+        for i, announcement in self._in_reach.items():
+            self._heard.setdefault(i, _Heard(announcement, None))
+        self._senders, self._receivers, self._in_reach = {}, {}, {}
 
     def _enter(self, i: int) -> None:
         """Note that a context is in reach, and what it tells now."""
-        before, now = self._in_reach.get(i), self._known[i]
+        before, now = self._in_reach.get(i), self._heard[i].announcement
         self._in_reach[i] = now
         none: frozenset[str] = frozenset()
         _move(i, self._senders, before.sends_on if before else none, now.sends_on)
@@ -330,22 +355,20 @@ class Directory:
 
     def _forget_some(self) -> None:
         """Forget those out of reach that were heard of the longest time ago, beyond the limit."""
-        surplus = len(self._known) - len(self._in_reach) - MAX_OUT_OF_REACH
-        if surplus > 0:
-            hidden = [i for i in self._known if i not in self._in_reach]
-            for i in hidden[:surplus]:
-                del self._known[i]
-                self._sources.pop(i, None)
+        for i in list(self._heard)[:-MAX_OUT_OF_REACH]:
+            del self._heard[i]
 
 
-def _move(i: int, ids_at: dict[str, set[int]], before: frozenset[str], now: frozenset[str]) -> None:
+def _move(
+    i: int, ids_at: dict[str, list[int]], before: frozenset[str], now: frozenset[str]
+) -> None:
     """Note that a context is at other slots than before."""
     for slot in before - now:
         ids_at[slot].remove(i)
         if not ids_at[slot]:
             del ids_at[slot]
     for slot in now - before:
-        ids_at.setdefault(slot, set()).add(i)
+        ids_at.setdefault(slot, []).append(i)
 
 
 # Views
