@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from operator import length_hint
 
@@ -66,7 +65,8 @@ class Arrivals:
         # The package that is just being delivered, to whom, by which connection, and the numbers
         # left for it; None in between. Whoever delivers next finishes what Ctrl-C cut short.
         self._delivery: tuple[Package, Receiver, Connection, Iterator[int]] | None = None
-        self._for_context: deque[tuple[Package, Connection]] = deque()
+        # A list, as there are few at a time, and a deque takes 600 bytes.
+        self._for_context: list[tuple[Package, Connection]] = []
         # For a connection those that got packages which came by it, and have to be kicked.
         self._forwarded: dict[Connection, dict[Connection, None]] = {}
         # Messages that came too late, by whom they were for.
@@ -185,7 +185,7 @@ class Arrivals:
         if self._router.newcomers:
             self._tell_who_is_new()
         while self._for_context:
-            self._handle_context_package(*self._for_context.popleft())
+            self._handle_context_package(*self._for_context.pop(0))
         if self._missed:
             self._tell_what_was_missed()
         while (receiver := self._next_acting()) is not None:

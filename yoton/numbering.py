@@ -42,7 +42,8 @@ class Numbering:
         self._added: deque[_Message] = deque()
         # Taken from there, then made into packages.
         self._taken: list[_Message] = []
-        self._numbered: deque[Package] = deque()
+        # A list: it is made for each message alone, which takes longer with a deque.
+        self._numbered: list[Package] = []
         self._is_giving_out = False
 
     def __len__(self) -> int:
@@ -76,7 +77,7 @@ class Numbering:
             self._number_what_was_added()
         while self._numbered:
             receive(self._numbered[0])
-            self._numbered.popleft()
+            self._numbered.pop(0)
 
     def _number_what_was_added(self) -> None:
         if len(self._added) == 1 and not self._taken:
@@ -86,14 +87,14 @@ class Numbering:
             # One call into C moves them, so no interrupt comes in between.
             self._taken.extend(starmap(self._added.popleft, repeat((), len(self._added))))
         count = len(self._taken)
-        packages = deque(self._packages())
+        packages = list(self._packages())
         # No call from here on, so no interrupt either.
         self._numbered, self._taken, self._source_seq = packages, [], self._source_seq + count
 
     def _number_lone(self) -> None:
         """Do the same for a message alone: its sender waits for that."""
         seq = self._source_seq + 1
-        packages = deque((self._package(seq, *self._added[0]),))
+        packages = [self._package(seq, *self._added[0])]
         # One call from here on, the last, so no interrupt comes in between.
         self._numbered, self._source_seq = packages, seq
         self._added.popleft()

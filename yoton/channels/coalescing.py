@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 from yoton.events import Event, Signal, app
@@ -23,11 +22,12 @@ class CoalescedSignal(Signal):
         Called in the thread of the event loop; has to emit the signal.
     """
 
+    __slots__ = ("_emit_announced", "_is_announced", "_is_retrying")
+
     def __init__(self, emit: Callable[[], None]) -> None:
         super().__init__()
         self._emit_announced = emit
-        # Guards the flags: an emission is in the event queue, or is to be tried again.
-        self._announcement_lock = threading.RLock()
+        # An emission is in the event queue, or is to be tried again; guarded by the lock.
         self._is_announced = False
         self._is_retrying = False
 
@@ -35,7 +35,7 @@ class CoalescedSignal(Signal):
         """Have the signal emitted, if somebody may want to know; never blocks."""
         if not self.has_handlers:
             return
-        with self._announcement_lock:
+        with self._lock:
             is_first, self._is_announced = not self._is_announced, True
         if is_first and not app.post(Event(self._handle_announcement)):
             # It must not keep the later ones from the queue, nor be lost if none follows.
@@ -47,7 +47,7 @@ class CoalescedSignal(Signal):
         self._emit_announced()
 
     def _retry_later(self) -> None:
-        with self._announcement_lock:
+        with self._lock:
             is_first, self._is_retrying = not self._is_retrying, True
         if not is_first:
             return

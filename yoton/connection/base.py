@@ -154,6 +154,20 @@ class Status(enum.Enum):
     CLOSED = "closed"
 
 
+class _Signals:
+    """The signals of a connection."""
+
+    __slots__ = ("closed", "gap", "liveness", "reconnected", "reconnecting", "timedout")
+
+    def __init__(self) -> None:
+        self.closed = Signal()
+        self.timedout = Signal()
+        self.reconnecting = Signal()
+        self.reconnected = Signal()
+        self.gap = Signal()
+        self.liveness = Signal()
+
+
 class Connection:
     """One connection between two contexts, as its user sees it.
 
@@ -171,12 +185,7 @@ class Connection:
     def __init__(self, context: Node, name: str = "") -> None:
         self._context = context
         self.name = name
-        self._closed_signal = Signal()
-        self._timedout_signal = Signal()
-        self._reconnecting_signal = Signal()
-        self._reconnected_signal = Signal()
-        self._gap_signal = Signal()
-        self._liveness_signal = Signal()
+        self._signals = _Signals()
         self._diagnosis = self._new_diagnosis()
         self._dead_after: float | None = None
         self._timeout = MIN_SILENCE_TIMEOUT
@@ -303,7 +312,7 @@ class Connection:
     @property
     def closed(self) -> Signal:
         """Signal for the end; handlers get the connection and the reason, a str."""
-        return self._closed_signal
+        return self._signals.closed
 
     @property
     def liveness(self) -> Liveness:
@@ -318,7 +327,7 @@ class Connection:
     def liveness_changed(self) -> Signal:
         """Signal that `liveness` has changed; handlers get the connection and the `Liveness`."""
         self._watch()
-        return self._liveness_signal
+        return self._signals.liveness
 
     @property
     def dead_after(self) -> float | None:
@@ -344,7 +353,7 @@ class Connection:
 
         What is sent meanwhile waits.
         """
-        return self._reconnecting_signal
+        return self._signals.reconnecting
 
     @property
     def reconnected(self) -> Signal:
@@ -353,7 +362,7 @@ class Connection:
         True: it goes on as if nothing had happened. False: the peer is another process, or has
         given up waiting. What the one before had sent and did not arrive is lost.
         """
-        return self._reconnected_signal
+        return self._signals.reconnected
 
     @property
     def gap(self) -> Signal:
@@ -362,7 +371,7 @@ class Connection:
         The line was lost, and the peer had sent more meanwhile than it keeps; or this process
         follows one to which they were sent. See `yoton.BaseChannel.gap`.
         """
-        return self._gap_signal
+        return self._signals.gap
 
     @property
     def timedout(self) -> Signal:
@@ -372,7 +381,7 @@ class Connection:
         something came again. The connection stays open meanwhile.
         """
         self._watch()
-        return self._timedout_signal
+        return self._signals.timedout
 
     @property
     def timeout(self) -> float:
@@ -719,7 +728,7 @@ class Connection:
         self._context.connection_resumed(self, link.peer)
         # Before this line can be lost in its turn.
         logger.log(self._context.log_level, "%r is back", self)
-        self._reconnected_signal.emit(self, place is not None)
+        self._signals.reconnected.emit(self, place is not None)
         link.start()
         if self._is_watching:
             link.watch()
@@ -834,7 +843,7 @@ class Connection:
             self._traffic.came.add_all((gap_package(gap.losses, gap.origin),))
         if self._context.gap_found(gap, self):
             self._traffic.gaps += gap.messages
-            self._gap_signal.emit(self, gap.messages)
+            self._signals.gap.emit(self, gap.messages)
 
     def announced(self, announcement: Announcement) -> None:
         """See `LinkOwner`."""
@@ -854,7 +863,7 @@ class Connection:
             self._diagnosis.begin(self.silent_after)
         else:
             self._diagnosis.end(Liveness.RUNNING)
-        self._timedout_signal.emit(self, is_silent)
+        self._signals.timedout.emit(self, is_silent)
 
     def _diagnose_end(self, reason: str) -> None:
         if self._is_end_wanted or reason == OTHER_END_CLOSED:
@@ -891,7 +900,7 @@ class Connection:
         return False
 
     def _tell_liveness(self, liveness: Liveness) -> None:
-        self._liveness_signal.emit(self, liveness)
+        self._signals.liveness.emit(self, liveness)
 
     def link_closing(self, reason: str) -> None:
         """See `LinkOwner`."""
@@ -966,13 +975,13 @@ class Connection:
         self._diagnose_end(reason)
         if is_first:
             logger.log(self._context.log_level, "%r closed: %s", self, reason)
-            self._closed_signal.emit(self, reason)
+            self._signals.closed.emit(self, reason)
 
     def link_lost(self, reason: str) -> None:
         """See `LinkOwner`."""
         if self._close_reason is None:
             # First: then it may go on over another line, or be closed, and tells that.
-            self._reconnecting_signal.emit(self, reason)
+            self._signals.reconnecting.emit(self, reason)
         # Before the peer can hear, by another line, that this one is lost: it relies on that then.
         self._context.line_lost(self)
         with self._lock:

@@ -149,6 +149,27 @@ class LinkOwner(Interface):
         """
 
 
+class _Ending:
+    """How far a link has come with its end, and why and until when it ends."""
+
+    __slots__ = (
+        "deadline",
+        "has_begun",
+        "has_peer_closed",
+        "is_input_over",
+        "is_over",
+        "reason",
+    )
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        self.deadline = FOREVER
+        self.has_begun = False
+        self.has_peer_closed = False
+        self.is_input_over = False
+        self.is_over = False
+
+
 class ThreadedLink:
     """One end of a running link.
 
@@ -233,15 +254,10 @@ class ThreadedLink:
         self._interrupted_timeout: float | None = None
         # Why this end lets go of the line, if it does.
         self._loss_reason: str | None = None
-        # Guards the seven fields below it. Never held together with another lock.
+        # Guards the two fields below it. Never held together with another lock.
         self._lock = threading.RLock()
         self._is_full = False
-        self._is_ending = False
-        self._has_peer_closed = False
-        self._is_input_over = False
-        self._is_over = False
-        self._end_reason: str | None = None
-        self._end_deadline = FOREVER
+        self._ending = _Ending()
         self._changed = WaitPoint(self._lock)
         # Taken for good by the thread that receives: who starts it may have to do so itself.
         self._receiving = threading.Lock()
@@ -309,7 +325,7 @@ class ThreadedLink:
         size, delay = self._writer.written_size, _FIRST_LOOK
         while not self._has_sent(size):
             if self.takes_no_more:
-                return self._has_written_all and self._has_peer_closed
+                return self._has_written_all and self._ending.has_peer_closed
             if deadline.passed():
                 return False
             remaining = deadline.remaining()
@@ -392,10 +408,10 @@ class ThreadedLink:
             self._outbox.close()
             with self._lock:
                 self._changed.wake_all()
-                self._is_ending = True
+                self._ending.has_begun = True
 
     def _note_interrupted_thread(self, deadline: Deadline | None) -> None:
-        if is_busy() and not self._is_own_thread and self._end_reason is None:
+        if is_busy() and not self._is_own_thread and self._ending.reason is None:
             deadline = deadline or Deadline(CLOSE_TIMEOUT)
             self._interrupted_timeout = deadline.remaining()
 
@@ -413,7 +429,7 @@ class ThreadedLink:
         """Wait for the end, and for both threads; False at the deadline."""
         if self._is_own_thread:
             return False
-        if not self._changed.wait_for(lambda: self._is_over, deadline):
+        if not self._changed.wait_for(lambda: self._ending.is_over, deadline):
             return False
         if self._receive_thread.ident is not None:
             self._receive_thread.join(deadline.remaining())
@@ -425,10 +441,10 @@ class ThreadedLink:
 
     def _claim_end(self, reason: str, deadline: Deadline) -> bool:
         with self._lock:
-            is_first = self._end_reason is None
+            is_first = self._ending.reason is None
             if is_first:
-                self._end_deadline = deadline
-                self._end_reason = reason
+                self._ending.deadline = deadline
+                self._ending.reason = reason
             return is_first
 
     def _leave_to_send_thread(self) -> None:
@@ -498,7 +514,7 @@ class ThreadedLink:
             self._line_lost(error)
 
     def _send_until_end(self) -> None:
-        while not self._is_ending:
+        while not self._ending.has_begun:
             self._send_what_is_due()
 
     def _send_what_is_due(self) -> None:
@@ -514,7 +530,7 @@ class ThreadedLink:
             self._writer.add_signal(self._sign_of_life())
             return
         self._changed.wait_for(
-            lambda: self._is_full or self._is_ending or self._is_watched is not is_watched,
+            lambda: self._is_full or self._ending.has_begun or self._is_watched is not is_watched,
             Deadline(delay),
         )
 
@@ -525,7 +541,7 @@ class ThreadedLink:
         return encode_ping(self._traffic.round_trip.ask(monotonic()))
 
     def _say_goodbye(self) -> None:
-        deadline = self._end_deadline
+        deadline = self._ending.deadline
         if self._interrupted_timeout is not None:
             # It takes its turn behind that thread.
             self._writer.write_pending(wait_for_turn=True)
@@ -538,21 +554,23 @@ class ThreadedLink:
             if self._session is not None:
                 self._confirm_goodbye(self._session, deadline)
             self._stream.shutdown_write()
-            self._await_peer(lambda: self._is_input_over, deadline)
-        if not self._is_input_over:
+            self._await_peer(lambda: self._ending.is_input_over, deadline)
+        if not self._ending.is_input_over:
             logger.warning("%s: the peer did not answer the goodbye", self._name)
             self._stream.abort()
 
     def _confirm_goodbye(self, session: Session, deadline: Deadline) -> None:
         """Tell the peer what came before its goodbye: all that it had to send."""
-        self._await_peer(lambda: self._has_peer_closed or self._is_input_over, deadline)
-        if self._has_peer_closed:
+        self._await_peer(
+            lambda: self._ending.has_peer_closed or self._ending.is_input_over, deadline
+        )
+        if self._ending.has_peer_closed:
             self._writer.add_signal(encode_acknowledgement(session.received))
             self._write_all(deadline)
-        if self._end_reason == OTHER_END_CLOSED:
+        if self._ending.reason == OTHER_END_CLOSED:
             # The other end has yet to tell the same, and what lies between the two may end both
             # directions with the first.
-            self._await_peer(lambda: self._is_input_over, deadline)
+            self._await_peer(lambda: self._ending.is_input_over, deadline)
 
     def _await_peer(self, is_heard: Callable[[], bool], deadline: Deadline) -> None:
         """Wait for what the peer says to a goodbye."""
@@ -589,7 +607,7 @@ class ThreadedLink:
             self._end(reason)
         with self._lock:
             self._changed.wake_all()
-            self._is_over = True
+            self._ending.is_over = True
 
     def _leave_to_other_line(self, session: Session, reason: str) -> None:
         self._await_send_thread()
@@ -605,7 +623,7 @@ class ThreadedLink:
     def _end(self, reason: str) -> None:
         self.close(reason)
         self._await_send_thread()
-        reason, session = self._end_reason or reason, self._session
+        reason, session = self._ending.reason or reason, self._session
         is_confirmed = session is None or session.is_confirmed
         is_cut_short = not self._has_written_all or not is_confirmed
         if is_cut_short and reason == OTHER_END_CLOSED and session and self._owner.comes_back:
@@ -618,8 +636,8 @@ class ThreadedLink:
     def _await_send_thread(self) -> None:
         with self._lock:
             self._changed.wake_all()
-            self._is_ending = True
-            self._is_input_over = True
+            self._ending.has_begun = True
+            self._ending.is_input_over = True
         if self._send_thread.is_alive():
             self._send_thread.join()
 
@@ -652,9 +670,10 @@ class ThreadedLink:
         return None
 
     def _let_others_read(self) -> None:
-        while (delay := self._reader.time_to_stay_back()) and not self._is_ending:
+        while (delay := self._reader.time_to_stay_back()) and not self._ending.has_begun:
             self._changed.wait_for(
-                lambda: self._is_ending or not self._reader.time_to_stay_back(), Deadline(delay)
+                lambda: self._ending.has_begun or not self._reader.time_to_stay_back(),
+                Deadline(delay),
             )
 
     def _wait_for_bytes(self, watch: SilenceWatch) -> None:
@@ -698,7 +717,7 @@ class ThreadedLink:
         elif isinstance(event, PeerClosed):
             with self._lock:
                 self._changed.wake_all()
-                self._has_peer_closed = True
+                self._ending.has_peer_closed = True
             self.close(OTHER_END_CLOSED)
         elif isinstance(event, Failed):
             if event.error is not None:

@@ -60,9 +60,10 @@ class Writer:
         self._batch_size = 0
         self._counts: list[int] = []
         # Frames of the link itself, those that go before all packages that wait and those that
-        # go when none waits; appended to by the link.
-        self._notices: deque[Notice] = deque()
-        self._signals: deque[bytes] = deque()
+        # go when none waits; appended to by the link. Lists, as there are few at a time, and a
+        # deque takes 600 bytes.
+        self._notices: list[Notice] = []
+        self._signals: list[bytes] = []
         # Guards the flag and the count, of messages that have left the outbox and are written.
         self._lock = threading.RLock()
         self._is_stopped = False
@@ -235,7 +236,7 @@ class Writer:
         if self._notices:
             notice = self._notices[0]
             self._pieces.append(notice if isinstance(notice, bytes) else notice())
-            self._notices.popleft()
+            self._notices.pop(0)
             return True
         if not self._packages:
             if self._written.parked:
@@ -261,7 +262,7 @@ class Writer:
         if not self._signals:
             return False
         self._pieces.append(self._signals[0])
-        self._signals.popleft()
+        self._signals.pop(0)
         return True
 
 

@@ -20,6 +20,8 @@ class Signal:
     so is the handler. Every method may be called from any thread; none of them waits.
     """
 
+    __slots__ = ("__weakref__", "_callbacks", "_lock")
+
     def __init__(self) -> None:
         # Guards the replacing of the handlers. Reentrant: a finalizer may unbind a handler
         # while its own thread is in here.
