@@ -272,6 +272,17 @@ def test_who_comes_into_reach_again_in_time_is_not_gone(node: Node) -> None:
     assert node.gone == []
 
 
+def test_nobody_looks_for_those_in_reach(node: Node) -> None:
+    node.meet_other(node.line)
+    node.hear_other()
+    node.hear(neighbours=(OWN_ID, OTHER_ID))
+    assert node.scheduler._agenda.next_due() is not None
+    node.settle()
+    assert node.scheduler._agenda.next_due() is None
+    node.meet_other(node.line)
+    assert node.scheduler._agenda.next_due() is None
+
+
 def test_somebody_heard_that_nobody_tells_of_is_gone(node: Node) -> None:
     node.hear()
     node.meet_other(node.line)
