@@ -11,7 +11,7 @@ from yoton.address import Address
 from yoton.clock import Deadline, monotonic
 from yoton.connection import transports
 from yoton.connection.accepting import HANDSHAKE_TIMEOUT, Acceptor
-from yoton.connection.base import Connection, Status
+from yoton.connection.base import Connection, Node, Status
 from yoton.connection.protocol import Connected, Event, Identity, Protocol, Resumed, Role
 from yoton.connection.reconnecting import ReconnectPolicy
 from yoton.connection.returning import (
@@ -42,17 +42,30 @@ NOT_BACK = "The line was lost, and the peer did not come back."
 _CONNECT_TRIES = 100
 
 
+class _Line:
+    """The line of a connection, while there is one and after it was lost."""
+
+    __slots__ = ("is_missed", "process", "since")
+
+    def __init__(self, peer: Identity) -> None:
+        self.since = monotonic()
+        is_visible = peer.pid_space and peer.pid_space == pid_space()
+        self.process = ProcessWatch(peer.pid) if is_visible else None
+        # Whether the context was told that the peer is gone for now.
+        self.is_missed = False
+
+
 class StreamConnection(Connection):
     """A connection between two contexts over a stream of bytes."""
 
-    _acceptor: Acceptor | None = None
-    _returning: Reconnector | Expectation | None = None
-    _process: ProcessWatch | None = None
-    _line_since = 0.0
-    # Whether a thread is telling the context that the peer is gone for now, or back: one at a
-    # time, guarded by the lock. And whether it was told that it is gone.
-    _is_telling = False
-    _is_missed = False
+    def __init__(self, context: Node, name: str = "") -> None:
+        super().__init__(context, name)
+        self._acceptor: Acceptor | None = None
+        self._returning: Reconnector | Expectation | None = None
+        self._line: _Line | None = None
+        # Whether a thread is telling the context that the peer is gone for now, or back: one at a
+        # time, guarded by the lock.
+        self._is_telling = False
 
     def _bind(self, address: Address, max_tries: int) -> None:
         """Wait, in a thread, for a context to connect.
@@ -171,13 +184,12 @@ class StreamConnection(Connection):
         if not (absence > SESSION_LIFETIME or self._has_peer_ended()):
             return
         with self._lock:
-            is_mine = self._status is Status.RECONNECTING and not self._is_missed
-            is_mine = is_mine and self._claim_telling()
-        if not is_mine:
-            return
+            line, is_away = self._line, self._status is Status.RECONNECTING
+            if line is None or line.is_missed or not is_away or not self._claim_telling():
+                return
         try:
             self._context.connection_ended(self)
-            self._is_missed = True
+            line.is_missed = True
         finally:
             self._end_telling()
 
@@ -231,11 +243,12 @@ class StreamConnection(Connection):
         return session.received if self.is_reconnecting and session is not None else None
 
     def _has_peer_ended(self) -> bool:
-        return self._process is not None and self._process.has_ended
+        process = self._line.process if self._line is not None else None
+        return process is not None and process.has_ended
 
     def run(self, stream: ByteStream, protocol: Protocol, greeting: Sequence[Event]) -> bool:
         """See `Connection.run`."""
-        self._line_found(greeting)
+        self._line = _Line(peer_in(greeting))
         return super().run(stream, protocol, greeting)
 
     def resume(
@@ -246,21 +259,15 @@ class StreamConnection(Connection):
         if not self._status_changed.wait_for(self._claim_telling, Deadline(HANDSHAKE_TIMEOUT)):
             return False
         try:
-            self._line_found(greeting)
+            self._line = _Line(peer_in(greeting))
             return super().resume(stream, protocol, greeting, place)
         finally:
             self._end_telling()
 
-    def _line_found(self, greeting: Sequence[Event]) -> None:
-        self._line_since = monotonic()
-        self._is_missed = False
-        peer = peer_in(greeting)
-        is_visible = peer.pid_space and peer.pid_space == pid_space()
-        self._process = ProcessWatch(peer.pid) if is_visible else None
-
     def _line_lost(self) -> None:
-        assert self._returning is not None  # or the line would have been the end
-        self._returning.line_lost(monotonic() - self._line_since)
+        # Else there was none, or its loss would have been the end.
+        assert self._returning is not None and self._line is not None
+        self._returning.line_lost(monotonic() - self._line.since)
 
     def abandon(self) -> None:
         """See `Connection.abandon`."""

@@ -73,8 +73,9 @@ logger = logging.getLogger(__name__)
 #: that lives answers within milliseconds.
 CLOSE_TIMEOUT = 2.0
 
-#: Seconds after which the receive thread looks whether it is to notice silence meanwhile.
-_UNWATCHED_WAIT = 1.0
+#: Seconds after which the receive thread looks whether it is to notice silence meanwhile: it is
+#: all that an idle connection does. The beats of a peer that lives tell it at once.
+_UNWATCHED_WAIT = 2.0
 
 #: Frames of the link itself that wait to be written, from which on no ping is answered: who asks
 #: and does not read the answers must not take memory.
