@@ -7,11 +7,16 @@ would be out of order, so it is not delivered but counted.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Hashable, Sequence
 
 from yoton.package import EVERYONE, Package
 from yoton.record import Record
 from yoton.seen import SeenNumbers
+
+#: Ids for which the contexts of a process keep one int: those of the contexts that a directory
+#: knows at most. With many in a process, each knows all others.
+MAX_SHARED_IDS = 1024
 
 
 class Verdict(Record):
@@ -42,6 +47,12 @@ DELIVER_AND_FORWARD = Verdict(deliver=True, forward=True)
 LATE = Verdict(deliver=True, forward=False, is_late=True)
 LATE_FOR_OTHERS = Verdict(deliver=False, forward=True, is_late=True)
 LATE_FOR_ALL = Verdict(deliver=True, forward=True, is_late=True)
+
+
+@functools.lru_cache(MAX_SHARED_IDS)
+def _shared(source_id: int) -> int:
+    """Get the same int for all that are equal."""
+    return source_id
 
 
 class Router:
@@ -110,10 +121,12 @@ class Router:
         source_id, seq = package.source_id, package.source_seq
         if source_id == self._own_id or seq < 1:
             return
+        lines = self._lines.get(source_id)
+        if lines is None:
+            source_id = _shared(source_id)
         forgotten = self._seen.note(source_id, seq - package.count + 1, seq)
         if forgotten is not None:
             self._lines.pop(forgotten, None)
-        lines = self._lines.get(source_id)
         if lines is None:
             # First, as who is interrupted in between does it all again.
             self.newcomers.add(source_id)

@@ -13,6 +13,10 @@ from collections import OrderedDict
 #: invents source ids from taking memory (about 200 bytes each).
 MAX_SOURCES = 65536
 
+#: Sources up to which their order does not matter, and is not kept: that would take twice the
+#: memory.
+MANY_SOURCES = 1024
+
 #: Ranges of numbers that are known to be missing, for each source. A path that stood still makes
 #: one. What nobody wants, and is not sent therefore, makes many; then the lowest are forgotten, and
 #: count as if they had come.
@@ -25,11 +29,12 @@ class SeenNumbers:
     Attributes
     ----------
     highest : dict
-        The highest number that has come from each source; those that were silent longest first.
+        The highest number that has come from each source.
     """
 
     def __init__(self) -> None:
-        self.highest: OrderedDict[int, int] = OrderedDict()
+        # With many of them an OrderedDict: those that were silent longest first.
+        self.highest: dict[int, int] = {}
         # First and last number of each range that has not come, in their order.
         self._holes: dict[int, list[tuple[int, int]]] = {}
 
@@ -69,8 +74,15 @@ class SeenNumbers:
                     return None
         # Only now: who is interrupted before this does it all again.
         numbers[source_id] = last
-        numbers.move_to_end(source_id)
-        if highest or len(numbers) <= MAX_SOURCES:
+        return self._forget_one(source_id) if len(numbers) > MANY_SOURCES else None
+
+    def _forget_one(self, latest: int) -> int | None:
+        """Keep the order of many sources, and forget one if there are too many."""
+        numbers = self.highest
+        if not isinstance(numbers, OrderedDict):
+            numbers = self.highest = OrderedDict(numbers)
+        numbers.move_to_end(latest)
+        if len(numbers) <= MAX_SOURCES:
             return None
         forgotten, _ = numbers.popitem(last=False)
         self._holes.pop(forgotten, None)

@@ -303,6 +303,7 @@ def test_a_context_that_comes_back_goes_on_with_its_numbers(router: Router) -> N
 def test_sources_are_forgotten_that_were_silent_longest(
     router: Router, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(seen, "MANY_SOURCES", 1)
     monkeypatch.setattr(seen, "MAX_SOURCES", 2)
     arrive(router, package(ALICE, 5), "line")
     arrive(router, package(BOB, 5), "line")
@@ -316,6 +317,7 @@ def test_sources_are_forgotten_that_were_silent_longest(
 def test_invented_sources_take_a_bounded_amount_of_memory(
     router: Router, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(seen, "MANY_SOURCES", 1)
     monkeypatch.setattr(seen, "MAX_SOURCES", 3)
     for source_id in range(100, 200):
         arrive(router, package(source_id, 1), "line")

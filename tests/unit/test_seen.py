@@ -49,6 +49,7 @@ def test_of_many_holes_the_lowest_are_forgotten(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_with_a_source_its_holes_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seen, "MANY_SOURCES", 1)
     monkeypatch.setattr(seen, "MAX_SOURCES", 1)
     numbers = SeenNumbers()
     numbers.note(ALICE, 5, 5)
