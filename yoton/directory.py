@@ -12,6 +12,7 @@ When they come into reach they are told, as if they had just come.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -44,7 +45,7 @@ class News:
     another one takes, without a lock.
     """
 
-    __slots__ = ("_data", "_is_taken")
+    __slots__ = ("__weakref__", "_data", "_is_taken")
 
     def __init__(self) -> None:
         self._data: dict[int, bytes] = {}
@@ -82,16 +83,18 @@ class _End:
         self.listens = listens
         # Whether nothing was told to it yet.
         self.is_new = True
-        # What is on its way, if more may be added.
-        self.news: News | None = None
+        # What is on its way, if more may be added. Who writes it keeps it as long as that takes.
+        self.news: weakref.ref[News] | None = None
 
     def tell(self, announcements: list[Announcement]) -> News | None:
         """Have entries told; returns news that have to be put on their way."""
-        if not announcements or (self.news is not None and self.news.add(announcements)):
+        waiting = self.news() if self.news is not None else None
+        if not announcements or (waiting is not None and waiting.add(announcements)):
             return None
-        self.news = News()
-        self.news.add(announcements)
-        return self.news
+        news = News()
+        news.add(announcements)
+        self.news = weakref.ref(news)
+        return news
 
 
 class _Heard(Record):
@@ -349,9 +352,8 @@ class Directory:
         """Note that a context is in reach, and what it tells now."""
         before, now = self._in_reach.get(i), self._heard[i].announcement
         self._in_reach[i] = now
-        none: frozenset[str] = frozenset()
-        _move(i, self._senders, before.sends_on if before else none, now.sends_on)
-        _move(i, self._receivers, before.receives_on if before else none, now.receives_on)
+        _move(i, self._senders, before.sends_on if before else (), now.sends_on)
+        _move(i, self._receivers, before.receives_on if before else (), now.receives_on)
 
     def _forget_some(self) -> None:
         """Forget those out of reach that were heard of the longest time ago, beyond the limit."""
@@ -360,14 +362,14 @@ class Directory:
 
 
 def _move(
-    i: int, ids_at: dict[str, list[int]], before: frozenset[str], now: frozenset[str]
+    i: int, ids_at: dict[str, list[int]], before: Collection[str], now: Collection[str]
 ) -> None:
     """Note that a context is at other slots than before."""
-    for slot in before - now:
+    for slot in set(before).difference(now):
         ids_at[slot].remove(i)
         if not ids_at[slot]:
             del ids_at[slot]
-    for slot in now - before:
+    for slot in set(now).difference(before):
         ids_at.setdefault(slot, []).append(i)
 
 

@@ -122,8 +122,8 @@ class Announcement:
 
     Attributes
     ----------
-    sends_on, receives_on : frozenset of str
-        The slots of its channels.
+    sends_on, receives_on : tuple of str
+        The slots of its channels, each once. A set of one takes four times the memory.
     """
 
     __slots__ = ("__weakref__", "data", "entry", "receives_on", "sends_on")
@@ -131,8 +131,8 @@ class Announcement:
     def __init__(self, entry: Entry, data: bytes) -> None:
         self.entry = entry
         self.data = data
-        self.sends_on = frozenset(endpoint.sends_on for endpoint in entry.endpoints)
-        self.receives_on = frozenset(endpoint.receives_on for endpoint in entry.endpoints)
+        self.sends_on = tuple(dict.fromkeys(e.sends_on for e in entry.endpoints))
+        self.receives_on = tuple(dict.fromkeys(e.receives_on for e in entry.endpoints))
 
 
 #: What was read and is known to somebody in this process: entries come by several ways, and to

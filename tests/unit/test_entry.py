@@ -57,8 +57,8 @@ def test_an_entry_is_read_once_and_no_longer_kept_than_it_is_known() -> None:
 def test_the_slots_are_those_of_all_channels() -> None:
     mood = Endpoint("StateChannel", "mood", "mood")
     announcement = announcement_of(ENTRY.replaced(endpoints=(PUB, mood)))
-    assert announcement.sends_on == {PUB.sends_on, "mood"}
-    assert announcement.receives_on == {PUB.receives_on, "mood"}
+    assert announcement.sends_on == (PUB.sends_on, "mood")
+    assert announcement.receives_on == (PUB.receives_on, "mood")
 
 
 @given(entries, st.data())

@@ -249,7 +249,11 @@ class StreamConnection(Connection):
     def run(self, stream: ByteStream, protocol: Protocol, greeting: Sequence[Event]) -> bool:
         """See `Connection.run`."""
         self._line = _Line(peer_in(greeting))
-        return super().run(stream, protocol, greeting)
+        is_running = super().run(stream, protocol, greeting)
+        if is_running:
+            # It has let its address go, and takes memory.
+            self._acceptor = None
+        return is_running
 
     def resume(
         self, stream: ByteStream, protocol: Protocol, greeting: Sequence[Event], place: Place | None
@@ -271,13 +275,15 @@ class StreamConnection(Connection):
 
     def abandon(self) -> None:
         """See `Connection.abandon`."""
-        if self._status is Status.WAITING and self._acceptor is not None:
-            self._acceptor.abandon()
+        acceptor = self._acceptor
+        if self._status is Status.WAITING and acceptor is not None:
+            acceptor.abandon()
         super().abandon()
 
     def _stop_waiting(self) -> None:
-        if self._acceptor is not None:
-            self._acceptor.stop()
+        acceptor = self._acceptor
+        if acceptor is not None:
+            acceptor.stop()
         if self._returning is not None:
             self._returning.stop()
 

@@ -534,7 +534,9 @@ class Protocol:
             self._output.append(handshake.encode_line(self._own.id, self._own.pid))
 
     def _is_admitted(self, peer: Identity) -> bool:
-        return self._role is Role.CONNECTOR or self._admits(peer)
+        # Not needed any more, and a link outlives what let the peer in.
+        admits, self._admits = self._admits, _admit
+        return self._role is Role.CONNECTOR or admits(peer)
 
     def _turn_away(self, answer: bytes) -> list[Event]:
         self._output.append(answer)
