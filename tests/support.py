@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import time
 import traceback
 from collections.abc import Callable
@@ -94,5 +95,11 @@ def run_in_child(func: Callable[[], object]) -> None:
         except BaseException:
             traceback.print_exc()
             os._exit(1)
-    _, status = os.waitpid(pid, 0)
+    try:
+        _, status = os.waitpid(pid, 0)
+    except BaseException:
+        # The test is over: one that hangs would do so for ever.
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
     assert os.waitstatus_to_exitcode(status) == 0

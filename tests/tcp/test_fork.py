@@ -16,6 +16,7 @@ from yoton.connection.liveness import Liveness
 from yoton.connection.protocol import OTHER_END_CLOSED
 from yoton.context import Context
 from yoton.events import process_events
+from yoton.events.signals import Signal
 from yoton.exceptions import ChannelClosed, ConnectionClosed
 
 pytestmark = [
@@ -67,6 +68,24 @@ def test_the_child_can_have_a_context_of_its_own(make_context):
 
     run_in_child(send)
     assert sub.recv(PATIENCE) == "from the child"
+
+
+def test_the_child_can_bind_handlers_whatever_the_other_threads_were_at():
+    is_inside, is_over = threading.Event(), threading.Event()
+
+    def be_inside():
+        with Signal._lock:
+            is_inside.set()
+            is_over.wait(PATIENCE)
+
+    thread = threading.Thread(target=be_inside)
+    thread.start()
+    is_inside.wait(PATIENCE)
+    try:
+        run_in_child(lambda: Signal().bind(print))
+    finally:
+        is_over.set()
+        thread.join()
 
 
 def test_a_child_that_lives_on_does_not_keep_connections_open(make_context):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import logging
+import os
 import threading
 from collections.abc import Callable
 
@@ -20,12 +21,14 @@ class Signal:
     so is the handler. Every method may be called from any thread; none of them waits.
     """
 
-    __slots__ = ("__weakref__", "_callbacks", "_lock")
+    __slots__ = ("__weakref__", "_callbacks")
+
+    # Guards the replacing of the handlers. One for all signals, as it is held for a moment, and
+    # each channel and connection has several of them. Reentrant: a finalizer may unbind a handler
+    # while its own thread is in here.
+    _lock = threading.RLock()
 
     def __init__(self) -> None:
-        # Guards the replacing of the handlers. Reentrant: a finalizer may unbind a handler
-        # while its own thread is in here.
-        self._lock = threading.RLock()
         # Replaced, never changed, so that emitting needs no lock. Those whose object is gone
         # stay, and do nothing, until it is replaced.
         self._callbacks: tuple[Callback, ...] = ()
@@ -94,3 +97,12 @@ class Signal:
 
     def _living_callbacks(self) -> tuple[Callback, ...]:
         return tuple(callback for callback in self._callbacks if callback.target() is not None)
+
+
+def _renew_lock() -> None:
+    """Have a lock that no thread holds that is not there any more."""
+    Signal._lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
