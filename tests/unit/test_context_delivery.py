@@ -13,8 +13,9 @@ from interrupts import is_interrupted
 from yoton.channels import SubChannel
 from yoton.clock import Deadline
 from yoton.context import Context
+from yoton.gaps import Gap, Loss
 from yoton.message_types import BINARY
-from yoton.package import SLOT_CONTEXT, Bundle, Package, slot_number
+from yoton.package import EVERYONE, SLOT_CONTEXT, Bundle, Package, slot_number
 from yoton.traffic import Books, Flow
 
 PEER_ID = 7
@@ -167,6 +168,12 @@ def test_packages_between_contexts_wait_for_the_thread_that_acts(node: Node) -> 
     node.deliver([Package(b"NEW_CONNECTION", SLOT_CONTEXT, PEER_ID, 1)])
     assert node.recorder.news == 0
     node.act()
+    assert node.recorder.news == 1
+
+
+def test_a_package_between_contexts_that_is_lost_may_have_told_of_one_that_came(node: Node) -> None:
+    gap = Gap((PEER_ID, 3), [Loss(SLOT_CONTEXT, EVERYONE, 1)])
+    node.context.gap_found(gap, node.connection)  # type: ignore[arg-type]
     assert node.recorder.news == 1
 
 

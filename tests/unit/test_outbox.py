@@ -19,7 +19,7 @@ from yoton.connection.outbox import CONGESTION_COUNT, CONGESTION_SIZE, MAX_NEWS,
 from yoton.connection.protocol import gap_package
 from yoton.gaps import GapPackage, Loss
 from yoton.marks import checked_mark
-from yoton.package import EVERYONE, SLOT_LINK, VERSIONS_END, Bundle, Package
+from yoton.package import EVERYONE, SLOT_CONTEXT, SLOT_LINK, VERSIONS_END, Bundle, Package
 from yoton.queues import Overflow
 
 NOW = Deadline(0.0)
@@ -282,6 +282,15 @@ def test_news_of_the_link_are_not_dropped_for_messages(overflow: Overflow) -> No
     assert kept == ([19] if overflow is Overflow.DROP_OLD else [1, 2, 3])
     assert outbox.count == 0
     assert outbox.dropped == 19 - len(kept)
+
+
+def test_what_contexts_tell_each_other_finds_room_as_well() -> None:
+    outbox = make_outbox(2, Overflow.DROP_NEW)
+    for seq in range(1, 5):
+        outbox.put(single(seq))
+    assert outbox.put(Package(b"NEW_CONNECTION", SLOT_CONTEXT, 1, 5))
+    assert [p.source_seq for p in outbox.take_all()] == [1, 2, 5]
+    assert outbox.dropped == 2
 
 
 @pytest.mark.parametrize("overflow", Overflow)

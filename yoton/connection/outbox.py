@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from yoton.clock import Deadline
 from yoton.gaps import GapPackage, Loss, Losses
-from yoton.package import SLOT_LINK, Package
+from yoton.package import SLOT_CONTEXT, SLOT_LINK, Package
 from yoton.queues import Overflow
 from yoton.traffic import Departures
 from yoton.waiting import WaitPoint
@@ -20,7 +20,8 @@ CONGESTION_COUNT = 64
 
 #: Packages of the link itself that are not dropped for others, nor for want of room: they tell
 #: what is lost and who is gone, and who waits for an answer from there would wait for ever. As many
-#: states find room beyond the limit: whoever misses one would have a stale one for ever.
+#: states, and packages of contexts that ask for states, find room beyond the limit: whoever misses
+#: one would have a stale one for ever.
 MAX_NEWS = 2**10
 
 #: Bytes from which on it waits: enough to keep a fast line busy while the sender wakes up.
@@ -153,7 +154,8 @@ class Outbox:
         return has_room
 
     def _put_what_fits(self, package: Package) -> bool:
-        is_kept = package.slot == SLOT_LINK or (package.is_state and self._size <= self._max_size)
+        is_news = package.slot in (SLOT_LINK, SLOT_CONTEXT)
+        is_kept = is_news or (package.is_state and self._size <= self._max_size)
         if is_kept and self._count < self._limit + MAX_NEWS:
             self._count += 1
             self._size += package.size
