@@ -213,8 +213,8 @@ class BoundedQueue(Generic[T]):
             if self._size_bound > self._max_size:
                 self._weigh()
             if self._keeps_latest and self._is_over():
-                self._drop_until(lambda: len(self._items) <= 1)
-            self._drop_until(lambda: not self._is_over())
+                self._drop_while(lambda: len(self._items) > 1)
+            self._drop_while(self._is_over)
         finally:
             self._is_settling = False
 
@@ -222,27 +222,24 @@ class BoundedQueue(Generic[T]):
         count = len(self._items)
         return count > self._limit or (self._size_bound > self._max_size and count > 1)
 
-    def _drop_until(self, is_enough: Callable[[], bool]) -> None:
+    def _drop_while(self, is_too_much: Callable[[], bool]) -> None:
         drop = self._items.popleft if self._overflow is Overflow.DROP_OLD else self._items.pop
-        while not (is_enough() or self._holds_only_spared()):
-            with contextlib.suppress(IndexError):
+        # What came since the bounds that drop just that.
+        spared = self._spared if self._overflow is Overflow.DROP_NEW else None
+        while is_too_much() and (spared is None or self._newest() is not spared):
+            try:
                 next_oldest = self._items[1] if len(self._items) > 1 else None
                 dropped = drop()
-                self.dropped += 1
-                self.dropped_at_mark += self._is_mark
-                size = self._size_of(dropped)
-                # Nothing comes in between: no interrupt, no finalizer that puts something.
-                self._size_bound -= size
-                if dropped is self._oldest:
-                    # If somebody takes one meanwhile, it is not the one that is found there.
-                    self._oldest = next_oldest
-
-    def _holds_only_spared(self) -> bool:
-        """Tell whether nothing is left of what came since the bounds that drop just that."""
-        spared = self._spared
-        if spared is None or self._overflow is not Overflow.DROP_NEW:
-            return False
-        return self._newest() is spared
+            except IndexError:
+                continue  # somebody took it
+            self.dropped += 1
+            self.dropped_at_mark += self._is_mark
+            size = self._size_of(dropped)
+            # Nothing comes in between: no interrupt, no finalizer that puts something.
+            self._size_bound -= size
+            if dropped is self._oldest:
+                # If somebody takes one meanwhile, it is not the one that is found there.
+                self._oldest = next_oldest
 
     def _newest(self) -> T | None:
         with contextlib.suppress(IndexError):
