@@ -33,6 +33,8 @@ class Diagnosis:
         is, to give it up if that is too long.
     """
 
+    __slots__ = ("_consider", "_liveness", "_lock", "_look", "_looking", "_tell")
+
     def __init__(
         self,
         look: Callable[[float], Liveness],

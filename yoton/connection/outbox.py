@@ -55,6 +55,23 @@ class Outbox:
         How many messages were in it and are no longer.
     """
 
+    __slots__ = (
+        "_changed",
+        "_count",
+        "_gap",
+        "_is_closed",
+        "_limit",
+        "_lock",
+        "_losses",
+        "_make_gap",
+        "_max_size",
+        "_overflow",
+        "_size",
+        "departures",
+        "packages",
+        "taken",
+    )
+
     def __init__(
         self,
         limit: int,

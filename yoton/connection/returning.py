@@ -189,6 +189,8 @@ class ProcessWatch:
         Its id.
     """
 
+    __slots__ = ("_pid", "_was_seen")
+
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._was_seen = not self._is_absent()
