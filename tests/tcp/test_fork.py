@@ -15,8 +15,7 @@ from yoton.channels import PubChannel, RepChannel, ReqChannel, SubChannel
 from yoton.connection.liveness import Liveness
 from yoton.connection.protocol import OTHER_END_CLOSED
 from yoton.context import Context
-from yoton.events import process_events
-from yoton.events.signals import Signal
+from yoton.events import process_events, signals
 from yoton.exceptions import ChannelClosed, ConnectionClosed
 
 pytestmark = [
@@ -74,7 +73,7 @@ def test_the_child_can_bind_handlers_whatever_the_other_threads_were_at():
     is_inside, is_over = threading.Event(), threading.Event()
 
     def be_inside():
-        with Signal._lock:
+        with signals._making_lock:
             is_inside.set()
             is_over.wait(PATIENCE)
 
@@ -82,7 +81,7 @@ def test_the_child_can_bind_handlers_whatever_the_other_threads_were_at():
     thread.start()
     is_inside.wait(PATIENCE)
     try:
-        run_in_child(lambda: Signal().bind(print))
+        run_in_child(lambda: signals.Signal().bind(print))
     finally:
         is_over.set()
         thread.join()

@@ -21,14 +21,12 @@ class Signal:
     so is the handler. Every method may be called from any thread; none of them waits.
     """
 
-    __slots__ = ("__weakref__", "_callbacks")
-
-    # Guards the replacing of the handlers. One for all signals, as it is held for a moment, and
-    # each channel and connection has several of them. Reentrant: a finalizer may unbind a handler
-    # while its own thread is in here.
-    _lock = threading.RLock()
+    __slots__ = ("__weakref__", "_callbacks", "_own_lock")
 
     def __init__(self) -> None:
+        # Made when it is needed: each channel and connection has several signals, to most of
+        # which nobody ever binds a handler.
+        self._own_lock: threading.RLock | None = None
         # Replaced, never changed, so that emitting needs no lock. Those whose object is gone
         # stay, and do nothing, until it is replaced.
         self._callbacks: tuple[Callback, ...] = ()
@@ -86,6 +84,19 @@ class Signal:
             Event(callback, *args, **kwargs).dispatch()
 
     @property
+    def _lock(self) -> threading.RLock:
+        """Guards the replacing of the handlers.
+
+        Reentrant: a finalizer may unbind a handler while its own thread is in here.
+        """
+        if self._own_lock is None:
+            lock = threading.RLock()
+            with _making_lock:
+                if self._own_lock is None:
+                    self._own_lock = lock
+        return self._own_lock
+
+    @property
     def has_handlers(self) -> bool:
         """Whether somebody may want to know: a handler is bound."""
         return bool(self._callbacks)
@@ -99,10 +110,15 @@ class Signal:
         return tuple(callback for callback in self._callbacks if callback.target() is not None)
 
 
-def _renew_lock() -> None:
-    """Have a lock that no thread holds that is not there any more."""
-    Signal._lock = threading.RLock()
+# Held for one assignment. Reentrant, as a handler of the system's signals may come in between.
+_making_lock = threading.RLock()
+
+
+def _renew_making_lock() -> None:
+    """Have one that is not held by a thread that is not there any more."""
+    global _making_lock
+    _making_lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+    os.register_at_fork(after_in_child=_renew_making_lock)
