@@ -42,8 +42,9 @@ GATHER_TIME = 0.001
 #: be all that anybody does meanwhile; in a small network it takes no time.
 REST_TIME = 0.0001
 
-#: Seconds in which they gather at most, however large the network: programs wait for each other.
-MAX_REST = 0.25
+#: Seconds in which they gather at most, however large the network, at each relay on the way:
+#: programs wait for each other, and a context that moves is not to be taken for gone.
+MAX_REST = 0.1
 
 #: Seconds out of reach after which a context is taken for gone. One that moves from one relay to
 #: another, or whose line comes back, is out of reach for some milliseconds.

@@ -135,7 +135,7 @@ def test_changes_that_follow_each_other_are_told_together(node: Node) -> None:
 
 
 @pytest.mark.parametrize(
-    "count, rest", [(2, GATHER_TIME), (50, 50**2 * REST_TIME), (200, MAX_REST)]
+    "count, rest", [(2, GATHER_TIME), (20, 20**2 * REST_TIME), (200, MAX_REST)]
 )
 def test_the_larger_the_network_the_longer_changes_gather(
     node: Node, count: int, rest: float
