@@ -229,7 +229,7 @@ class Arrivals:
 
     def _handle_context_package(self, package: Package, connection: Connection) -> None:
         if package.data == NEW_CONNECTION:
-            self._slots.tell_of_connection()
+            self._slots.renew_states()
         elif package.data == CLOSE_CONNECTION:
             if connection.id2 == package.source_id:
                 connection.begin_close(OTHER_END_CLOSED)

@@ -690,9 +690,9 @@ class Context:
             slot = self._slots.receiving.get(loss.slot)
             if slot is not None and loss.dest_id in (EVERYONE, self._id):
                 slot.receiver.messages_lost(loss.messages)
-            if loss.slot == SLOT_CONTEXT:
-                # It may have been that a context has come.
-                self._slots.tell_of_connection()
+        if any(loss.slot in (SLOT_CONTEXT, 0) for loss in gap.losses):
+            # It may have been that a context has come.
+            self._slots.renew_states()
         return True
 
     def line_lost(self, connection: Connection) -> None:

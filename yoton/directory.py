@@ -344,8 +344,9 @@ class Directory:
 
     def _leave_reach(self) -> None:
         """Have nobody in reach, not even this node."""
-        for i, announcement in self._in_reach.items():
-            self._heard.setdefault(i, _Heard(announcement, None))
+        known = {i: _Heard(announcement, None) for i, announcement in self._in_reach.items()}
+        # Before what was heard since, see _forget_some.
+        self._heard = known | self._heard
         self._senders, self._receivers, self._in_reach = {}, {}, {}
 
     def _enter(self, i: int) -> None:

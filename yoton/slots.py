@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -9,6 +10,8 @@ from yoton.clock import Deadline
 from yoton.exceptions import SlotError
 from yoton.package import Package, normal_slot_name, slot_number
 from yoton.traffic import Books, Flow
+
+logger = logging.getLogger(__name__)
 
 
 class Receiver(Protocol):
@@ -120,6 +123,14 @@ class Slots:
         """Tell the channels that a context has come into the network; without the lock."""
         for receiver in self.receivers():
             receiver.connection_made()
+
+    def renew_states(self) -> None:
+        """Do the same in a thread that has to live on, whatever a channel raises."""
+        for receiver in self.receivers():
+            try:
+                receiver.connection_made()
+            except Exception:
+                logger.exception("%r failed to tell its state", receiver)
 
 
 def _check_free(slots: dict[int, Slot], number: int, name: str) -> None:

@@ -172,9 +172,27 @@ def test_packages_between_contexts_wait_for_the_thread_that_acts(node: Node) -> 
 
 
 def test_a_package_between_contexts_that_is_lost_may_have_told_of_one_that_came(node: Node) -> None:
-    gap = Gap((PEER_ID, 3), [Loss(SLOT_CONTEXT, EVERYONE, 1)])
-    node.context.gap_found(gap, node.connection)  # type: ignore[arg-type]
-    assert node.recorder.news == 1
+    for losses, news in (
+        ([Loss(SLOT_CONTEXT, EVERYONE, 1), Loss(SLOT_CONTEXT, PEER_ID, 1)], 1),
+        ([Loss(0, EVERYONE, 1)], 2),
+        ([Loss(node.sub_slot, EVERYONE, 1)], 2),
+    ):
+        node.context.gap_found(Gap((PEER_ID, 3), losses), node.connection)  # type: ignore[arg-type]
+        assert node.recorder.news == news
+
+
+def test_a_channel_that_cannot_tell_its_state_does_not_end_the_thread(
+    node: Node, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("too large")
+
+    other = Recorder(node.context, "z")
+    monkeypatch.setattr(node.recorder, "connection_made", fail)
+    node.deliver([Package(b"NEW_CONNECTION", SLOT_CONTEXT, PEER_ID, 1)])
+    node.act()
+    assert other.news == 1
+    assert "failed to tell its state" in caplog.text
 
 
 def test_a_context_of_which_nothing_came_before_is_noted_by_the_thread_that_acts(

@@ -125,6 +125,20 @@ def test_who_is_out_of_reach_is_told_to_nobody_until_it_comes_into_reach() -> No
     assert ids_of(directory.settle([])) == {3: [2, 4]}
 
 
+def test_many_that_leave_do_not_push_out_one_that_was_just_heard_of() -> None:
+    directory = connected_directory(2, 3)
+    leavers = range(100, 100 + MAX_OUT_OF_REACH)
+    for leaver in leavers:
+        directory.heard(2, announcement(leaver, 2))
+    directory.heard(2, announcement(2, 1, *leavers, version=2))
+    directory.settle([])
+    directory.heard(3, announcement(4, 3))
+    directory.heard(2, announcement(2, 1, version=3))
+    directory.settle([])
+    directory.heard(3, announcement(3, 1, 4, version=2))
+    assert ids_of(directory.settle([]))[2] == [3, 4]
+
+
 def test_who_comes_into_reach_again_is_told_again() -> None:
     directory = connected_directory(2, 3)
     directory.heard(2, announcement(4, 2))

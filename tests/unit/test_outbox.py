@@ -15,7 +15,14 @@ from yoton.burst import MAX_COUNT
 from yoton.burst import MAX_SIZE as MAX_BURST_SIZE
 from yoton.channels.outgoing import OutgoingMark
 from yoton.clock import Deadline
-from yoton.connection.outbox import CONGESTION_COUNT, CONGESTION_SIZE, MAX_NEWS, Outbox
+from yoton.connection.outbox import (
+    CONGESTION_COUNT,
+    CONGESTION_SIZE,
+    MAX_NEWS,
+    MAX_WORD_SIZE,
+    MAX_WORDS,
+    Outbox,
+)
 from yoton.connection.protocol import gap_package
 from yoton.gaps import GapPackage, Loss
 from yoton.marks import checked_mark
@@ -291,6 +298,31 @@ def test_what_contexts_tell_each_other_finds_room_as_well() -> None:
     assert outbox.put(Package(b"NEW_CONNECTION", SLOT_CONTEXT, 1, 5))
     assert [p.source_seq for p in outbox.take_all()] == [1, 2, 5]
     assert outbox.dropped == 2
+
+
+@pytest.mark.parametrize(
+    "package",
+    [
+        Bundle(b"ab", [1, 1], SLOT_CONTEXT, 1, 3),
+        Package(bytes(MAX_WORD_SIZE + 1), SLOT_CONTEXT, 1, 3),
+    ],
+    ids=["bundle", "large"],
+)
+def test_what_is_no_word_of_a_context_finds_no_room(package: Package) -> None:
+    outbox = make_outbox(1, Overflow.DROP_NEW)
+    outbox.put(single(1))
+    assert not outbox.put(package)
+    assert outbox.dropped == package.count
+    assert len(outbox.take_all()) == 1
+    assert outbox.count == 0
+
+
+def test_words_of_contexts_leave_room_for_news_of_the_link() -> None:
+    outbox = make_outbox(4, Overflow.DROP_NEW)
+    for seq in range(1, 2 * MAX_NEWS):
+        outbox.put(Package(b"NEW_CONNECTION", SLOT_CONTEXT, 1, seq))
+    assert outbox.count == 4 + MAX_WORDS
+    assert outbox.put(news(1))
 
 
 @pytest.mark.parametrize("overflow", Overflow)

@@ -20,9 +20,15 @@ CONGESTION_COUNT = 64
 
 #: Packages of the link itself that are not dropped for others, nor for want of room: they tell
 #: what is lost and who is gone, and who waits for an answer from there would wait for ever. As many
-#: states, and packages of contexts that ask for states, find room beyond the limit: whoever misses
-#: one would have a stale one for ever.
+#: states find room beyond the limit: whoever misses one would have a stale one for ever.
 MAX_NEWS = 2**10
+
+#: So many find room that say that a context has come, of whom others renew their states: fewer, as
+#: they come from peers, who may send more than there are contexts.
+MAX_WORDS = 2**8
+
+#: Bytes of such a package, several times those of what contexts say.
+MAX_WORD_SIZE = 64
 
 #: Bytes from which on it waits: enough to keep a fast line busy while the sender wakes up.
 CONGESTION_SIZE = 2**21
@@ -171,9 +177,11 @@ class Outbox:
         return has_room
 
     def _put_what_fits(self, package: Package) -> bool:
-        is_news = package.slot in (SLOT_LINK, SLOT_CONTEXT)
-        is_kept = is_news or (package.is_state and self._size <= self._max_size)
-        if is_kept and self._count < self._limit + MAX_NEWS:
+        is_kept = package.slot == SLOT_LINK or (package.is_state and self._size <= self._max_size)
+        room = MAX_NEWS
+        if _is_word_of_context(package):
+            is_kept, room = True, MAX_WORDS
+        if is_kept and self._count < self._limit + room:
             self._count += 1
             self._size += package.size
             self.packages.append(package)
@@ -409,3 +417,8 @@ class Outbox:
         with self._lock:
             self._changed.wake_all()
             self._is_closed = True
+
+
+def _is_word_of_context(package: Package) -> bool:
+    is_single = package.slot == SLOT_CONTEXT and package.count == 1
+    return is_single and package.size <= MAX_WORD_SIZE
