@@ -297,7 +297,7 @@ class Announcing:
         # A new one, as one that is emptied keeps its size.
         self._missing = {i: due for i, due in self._missing.items() if i not in missing}
         # Of those to whom no line leads any more, lines have said that they are gone.
-        missing = {i for i in missing - self._directory.in_reach.keys() if self._router.lines_to(i)}
+        missing = {i for i in missing if self._router.lines_to(i)}
         without_way = self._directory.without_way(missing) if missing else set()
         for i in missing:
             if i in without_way and all(map(self._is_told_over, self._router.lines_to(i))):

@@ -155,7 +155,10 @@ class Status(enum.Enum):
 
 
 class _Signals:
-    """The signals of a connection."""
+    """The signals of a connection.
+
+    One attribute of it for all: an object with 30 or more has a dict of its own of 1.5 KB.
+    """
 
     __slots__ = ("closed", "gap", "liveness", "reconnected", "reconnecting", "timedout")
 
