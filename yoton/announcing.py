@@ -42,13 +42,20 @@ GATHER_TIME = 0.001
 #: be all that anybody does meanwhile; in a small network it takes no time.
 REST_TIME = 0.0001
 
-#: Seconds in which they gather at most, however large the network, at each relay on the way:
-#: programs wait for each other, and a context that moves is not to be taken for gone.
-MAX_REST = 0.1
+#: Contexts from which on that time only grows with their number: each tells one at which all join
+#: of all of them, but of several that join meanwhile at once.
+LARGE_NETWORK = 20
+
+#: Seconds in which they gather at most, however large the network: programs wait for each other.
+MAX_REST = 0.5
 
 #: Seconds out of reach after which a context is taken for gone. One that moves from one relay to
 #: another, or whose line comes back, is out of reach for some milliseconds.
 GONE_AFTER = 1.0
+
+#: How often changes may gather meanwhile, one relay after the other: in a large network, one that
+#: moves is out of reach for so long.
+RELAYS_ON_THE_WAY = 10
 
 #: Seconds after which a context is taken for gone of which something came, and that nobody tells
 #: of. What is told of it may come later than that, by far so on a machine that is busy.
@@ -228,7 +235,7 @@ class Announcing:
     def _settle(self) -> None:
         """Tell others and the channels here what has changed."""
         with self._lock:
-            self._rests_until = scheduler.now() + min(REST_TIME * self._directory.size**2, MAX_REST)
+            self._rests_until = scheduler.now() + self._rest()
             self._changed.wake_all()
             # A copy: a finalizer may close a channel meanwhile.
             channels = dict(self._channels)
@@ -239,12 +246,18 @@ class Announcing:
             changed = self._find_other_peers(channels)
             self._miss_no_more()
             if before is not self._directory.in_reach:
-                self._miss(before.keys() - self._directory.in_reach.keys(), GONE_AFTER)
+                gone_after = max(GONE_AFTER, RELAYS_ON_THE_WAY * self._rest())
+                self._miss(before.keys() - self._directory.in_reach.keys(), gone_after)
         for each in told:
             each.line.kick()
         for channel, gone in changed.items():
             channel.peers_have_changed(gone)
         self._tell_of_cut()
+
+    def _rest(self) -> float:
+        """Get the seconds in which changes gather before more is told; the lock is held."""
+        size = self._directory.size
+        return min(REST_TIME * size * min(size, LARGE_NETWORK), MAX_REST)
 
     def _find_other_peers(self, channels: dict[Announced, _Channel]) -> dict[Announced, set[int]]:
         """Find the channels that have other peers than before, and the ids of those that left."""

@@ -8,6 +8,7 @@ from weakref import WeakValueDictionary
 from yoton import tagged
 from yoton.exceptions import CodecError, DecodeError
 from yoton.record import Record
+from yoton.sharing import shared_id, shared_text
 
 T = TypeVar("T")
 
@@ -135,8 +136,8 @@ class Announcement:
         self.receives_on = tuple(dict.fromkeys(e.receives_on for e in entry.endpoints))
 
 
-#: What was read and is known to somebody in this process: entries come by several ways, and to
-#: several contexts, and reading one takes longer than all the rest.
+#: What was written or read, and is known to somebody in this process: entries come by several
+#: ways, and to several contexts, and reading one takes longer than all the rest.
 _announcements: WeakValueDictionary[bytes, Announcement] = WeakValueDictionary()
 
 
@@ -151,7 +152,8 @@ def announcement_of(entry: Entry) -> Announcement:
         "neighbours": [_signed(i) for i in sorted(entry.neighbours)],
     }
     # The encoding that a process without msgpack reads too.
-    return Announcement(entry, tagged.encode(fields))
+    data = tagged.encode(fields)
+    return _announcements.setdefault(data, Announcement(entry, data))
 
 
 def read_announcement(data: bytes) -> Announcement:
@@ -175,9 +177,9 @@ def _decode(data: bytes) -> Entry:
     if not isinstance(fields, dict):
         raise DecodeError("an entry is a dict")
     peer = Peer(
-        _field(fields, "id", int) % _UINT64,
+        shared_id(_field(fields, "id", int) % _UINT64),
         _field(fields, "pid", int),
-        *(_field(fields, key, str) for key in ("host", "name", "program")),
+        *(shared_text(_field(fields, key, str)) for key in ("host", "name", "program")),
     )
     channels = _items(fields, "channels", tuple, MAX_CHANNELS)
     if any(len(channel) != 3 or not all(type(t) is str for t in channel) for channel in channels):
@@ -186,8 +188,8 @@ def _decode(data: bytes) -> Entry:
     return Entry(
         peer,
         _field(fields, "version", int),
-        tuple(Endpoint(*channel) for channel in channels),
-        frozenset(i % _UINT64 for i in neighbours),
+        tuple(Endpoint(*map(shared_text, channel)) for channel in channels),
+        frozenset(shared_id(i % _UINT64) for i in neighbours),
     )
 
 
@@ -222,7 +224,7 @@ def with_short_texts(peer: Peer) -> Peer:
 
 
 def fitting(entry: Entry) -> Entry:
-    """Leave out those channels that an entry has no room for."""
+    """Leave out those channels that an entry has no room for; the same entry if there are none."""
     # A little more than the rest takes with the count of the channels.
     room = MAX_ENTRY_SIZE - len(announcement_of(entry.replaced(endpoints=())).data) - 16
     endpoints = []
@@ -234,4 +236,6 @@ def fitting(entry: Entry) -> Entry:
         if room < 0:
             break
         endpoints.append(endpoint)
+    if len(endpoints) == len(entry.endpoints):
+        return entry
     return entry.replaced(endpoints=tuple(endpoints))

@@ -7,16 +7,12 @@ would be out of order, so it is not delivered but counted.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Hashable, Sequence
 
 from yoton.package import EVERYONE, Package
 from yoton.record import Record
 from yoton.seen import SeenNumbers
-
-#: Ids for which the contexts of a process keep one int: those of the contexts that a directory
-#: knows at most. With many in a process, each knows all others.
-MAX_SHARED_IDS = 1024
+from yoton.sharing import shared_id
 
 
 class Verdict(Record):
@@ -47,12 +43,6 @@ DELIVER_AND_FORWARD = Verdict(deliver=True, forward=True)
 LATE = Verdict(deliver=True, forward=False, is_late=True)
 LATE_FOR_OTHERS = Verdict(deliver=False, forward=True, is_late=True)
 LATE_FOR_ALL = Verdict(deliver=True, forward=True, is_late=True)
-
-
-@functools.lru_cache(MAX_SHARED_IDS)
-def _shared(source_id: int) -> int:
-    """Get the same int for all that are equal."""
-    return source_id
 
 
 class Router:
@@ -123,7 +113,7 @@ class Router:
             return
         lines = self._lines.get(source_id)
         if lines is None:
-            source_id = _shared(source_id)
+            source_id = shared_id(source_id)
         forgotten = self._seen.note(source_id, seq - package.count + 1, seq)
         if forgotten is not None:
             self._lines.pop(forgotten, None)

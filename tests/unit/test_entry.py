@@ -39,9 +39,39 @@ entries = st.builds(
 @given(entries)
 def test_an_entry_comes_as_it_was(entry: Entry) -> None:
     written = announcement_of(entry)
-    read = read_announcement(written.data)
-    assert (read.entry, read.data) == (entry, written.data)
-    assert (read.sends_on, read.receives_on) == (written.sends_on, written.receives_on)
+    data, slots = written.data, (written.sends_on, written.receives_on)
+    del written  # else it is not read
+    read = read_announcement(data)
+    assert (read.entry, read.data) == (entry, data)
+    assert (read.sends_on, read.receives_on) == slots
+
+
+def test_an_entry_that_this_process_wrote_is_not_read() -> None:
+    written = announcement_of(ENTRY)
+    assert read_announcement(bytes(bytearray(written.data))) is written
+
+
+def test_ids_and_texts_that_several_entries_have_take_memory_once() -> None:
+    neighbour, text = 1 << 62, "x" * 30
+    fields = [
+        tagged.encode(
+            {
+                "id": i,
+                "pid": 1,
+                "host": text,
+                "name": text,
+                "program": text,
+                "version": 1,
+                "channels": [("PubChannel", text, text)],
+                "neighbours": [neighbour],
+            }
+        )
+        for i in (5, 6)
+    ]
+    first, second = (read_announcement(data).entry for data in fields)
+    assert first.peer.host is second.peer.host is first.endpoints[0].sends_on
+    (one,), (other,) = first.neighbours, second.neighbours
+    assert one is other
 
 
 def test_an_entry_is_read_once_and_no_longer_kept_than_it_is_known() -> None:
