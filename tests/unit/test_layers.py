@@ -12,7 +12,7 @@ import yoton
 
 #: From the ground up. Modules on one floor do not know each other.
 FLOORS = """
-_version exceptions hashing record seen connection.busy
+_version exceptions hashing record seen sharing connection.busy
 clock
 waiting package address misfit arrays request_line
 gaps
