@@ -42,8 +42,8 @@ GATHER_TIME = 0.001
 #: be all that anybody does meanwhile; in a small network it takes no time.
 REST_TIME = 0.0001
 
-#: Contexts from which on that time only grows with their number: each tells one at which all join
-#: of all of them, but of several that join meanwhile at once.
+#: Contexts from which on that time grows with their number, and no longer with that of the pairs:
+#: by then several that join are told of at once, and it would soon be seconds.
 LARGE_NETWORK = 20
 
 #: Seconds in which they gather at most, however large the network: programs wait for each other.
@@ -53,8 +53,8 @@ MAX_REST = 0.5
 #: another, or whose line comes back, is out of reach for some milliseconds.
 GONE_AFTER = 1.0
 
-#: How often changes may gather meanwhile, one relay after the other: in a large network, one that
-#: moves is out of reach for so long.
+#: How often changes may gather in that time, at one relay after the other, before those that a
+#: context has moved to have told of it: in a large network that takes longer, and so it is longer.
 RELAYS_ON_THE_WAY = 10
 
 #: Seconds after which a context is taken for gone of which something came, and that nobody tells

@@ -18,6 +18,7 @@ from yoton.entry import (
     Entry,
     Peer,
     announcement_of,
+    fitting,
     read_announcement,
 )
 from yoton.exceptions import CodecError
@@ -72,6 +73,10 @@ def test_ids_and_texts_that_several_entries_have_take_memory_once() -> None:
     assert first.peer.host is second.peer.host is first.endpoints[0].sends_on
     (one,), (other,) = first.neighbours, second.neighbours
     assert one is other
+
+
+def test_an_entry_with_room_for_all_channels_stays_as_it_is() -> None:
+    assert fitting(ENTRY) is ENTRY
 
 
 def test_an_entry_is_read_once_and_no_longer_kept_than_it_is_known() -> None:
