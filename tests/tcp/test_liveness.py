@@ -89,6 +89,21 @@ def test_a_stopped_process_is_no_dead_one(peer_of):
     wait_for(connection, Liveness.RUNNING)
 
 
+def test_who_asks_when_the_process_is_stopped_already_is_told_too(make_context):
+    context = make_context()
+    listener = context.listen("localhost:0")
+    code = [sys.executable, "-c", PEER, f"localhost:{listener.port}"]
+    with subprocess.Popen(code) as process:
+        wait_until(lambda: listener.connections)
+        [connection] = listener.connections
+        wait_until(lambda: connection._link._silence._is_asleep)
+        process.send_signal(signal.SIGSTOP)
+        wait_for(connection, Liveness.NOT_RUNNING_PYTHON)
+        process.send_signal(signal.SIGCONT)
+        wait_for(connection, Liveness.RUNNING)
+        process.kill()
+
+
 @pytest.mark.parametrize("arguments", [(), ("reconnect",)], ids=["closes", "waits"])
 def test_a_killed_process_is_a_dead_one(peer_of, arguments):
     _, process, connection, told = peer_of(*arguments)

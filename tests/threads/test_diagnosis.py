@@ -6,7 +6,8 @@ import pytest
 from manual_scheduler import ManualScheduler
 
 from yoton.connection import diagnosis
-from yoton.connection.diagnosis import LOOK_INTERVAL, MAX_STEP, Diagnosis
+from yoton.connection.diagnosis import Diagnosis
+from yoton.connection.heartbeat import LOOK_INTERVAL, MAX_STEP
 from yoton.connection.liveness import Liveness
 from yoton.events import repeating
 

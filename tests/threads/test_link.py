@@ -125,6 +125,19 @@ class Harness:
         end.link.start()
         end.link.watch()
 
+    def with_silent_peer(self) -> tuple[End, End]:
+        """Make an end that runs and does not watch, and one that has only shaken hands."""
+        own_stream, other_stream = memory_stream_pair()
+        own = End(own_stream, Protocol(Role.CONNECTOR, OWN), OWN, timeout=0.05)
+        other = End(other_stream, Protocol(Role.BINDER, OTHER), OTHER)
+        binding = threading.Thread(target=other.shake_hands)
+        binding.start()
+        own.shake_hands()
+        binding.join(PATIENCE)
+        self._ends.append(own)
+        own.link.start()
+        return own, other
+
     def close(self) -> None:
         for end in self._ends:
             end.link.abort("after the test")
@@ -909,6 +922,78 @@ def test_a_reader_that_is_busy_does_not_take_the_peer_for_silent(harness: Harnes
     own.owner.silent_after = PATIENCE
     peer.write(plain_package(b"two", 2))
     go_on.set()
+    wait_until(lambda: len(own.owner.packages) == 2)
+    assert own.owner.silence == []
+
+
+def is_asleep(end: End) -> bool:
+    return end.link._silence._is_asleep
+
+
+def test_a_peer_that_is_silent_when_one_begins_to_watch_is_told_of(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "UNWATCHED_BEAT_INTERVAL", 2 * PATIENCE)
+    own, other = harness.with_silent_peer()
+    wait_until(lambda: is_asleep(own))
+    own.link.watch()
+    wait_until(lambda: own.owner.silence == [True])
+    own.owner.silent_after = PATIENCE
+    harness.start(other)
+    wait_until(lambda: own.owner.silence == [True, False])
+    assert not is_asleep(own)
+
+
+def test_the_end_of_a_silence_is_told_behind_its_beginning(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, other = harness.with_silent_peer()
+    is_telling, go_on = threading.Event(), threading.Event()
+
+    def tell(is_silent: bool) -> None:
+        if is_silent:
+            is_telling.set()
+            go_on.wait(PATIENCE)
+        own.owner.silence.append(is_silent)
+
+    monkeypatch.setattr(own.owner, "silence_changed", tell)
+    wait_until(lambda: is_asleep(own))
+    own.link.watch()
+    assert is_telling.wait(PATIENCE)
+    own.owner.silent_after = PATIENCE
+    harness.start(other)
+    wait_until(lambda: not is_asleep(own))
+    start = time.monotonic()
+    wait_until(lambda: own.owner.silence or time.monotonic() > start + 0.1)
+    go_on.set()
+    wait_until(lambda: len(own.owner.silence) == 2)
+    assert own.owner.silence == [True, False]
+
+
+def test_it_is_told_of_also_if_nothing_can_be_written(harness: Harness) -> None:
+    own, other = harness.with_silent_peer()
+    own.send(bytes(100_000))
+    wait_until(lambda: is_asleep(own))
+    own.link.watch()
+    wait_until(lambda: own.owner.silence == [True])
+    own.owner.silent_after = PATIENCE
+    harness.start(other)
+    wait_until(lambda: own.owner.silence == [True, False])
+
+
+def test_a_busy_reader_takes_nobody_for_silent_when_one_begins_to_watch(harness: Harness) -> None:
+    own, other = harness.with_silent_peer()
+    go_on = threading.Event()
+    own.owner.on_packages = lambda packages: go_on.wait(PATIENCE)
+    harness.start(other)
+    other.send(b"one")
+    wait_until(lambda: own.owner.packages)
+    own.link.watch()
+    start = time.monotonic()
+    wait_until(lambda: time.monotonic() > start + 2 * heartbeat.MAX_STEP)
+    own.owner.silent_after = PATIENCE
+    go_on.set()
+    other.send(b"two")
     wait_until(lambda: len(own.owner.packages) == 2)
     assert own.owner.silence == []
 

@@ -23,7 +23,7 @@ directory
 connection.framing connection.handshake connection.heartbeat connection.streams connection.outbox
 connection.session connection.reconnecting connection.liveness connection.traffic
 connection.fault_plan connection.protocol connection.memory connection.spin
-connection.faults connection.reader connection.writer connection.transports
+connection.faults connection.reader connection.silence connection.writer connection.transports
 connection.threaded
 connection.accepting
 

@@ -7,15 +7,9 @@ import threading
 from collections.abc import Callable
 
 from yoton.clock import monotonic
+from yoton.connection.heartbeat import LOOK_INTERVAL, Silence
 from yoton.connection.liveness import Liveness
 from yoton.events.repeating import RepeatedCall
-
-#: Seconds between two looks: a silence can turn from one kind into another.
-LOOK_INTERVAL = 0.25
-
-#: Seconds from one look to the next that count at most. If it takes longer, this end did not run:
-#: it was stopped, or code in C held its interpreter. That is no silence of the peer.
-MAX_STEP = 2 * LOOK_INTERVAL
 
 
 class Diagnosis:
@@ -56,7 +50,7 @@ class Diagnosis:
 
     def begin(self, silent_for: float) -> None:
         """Look from now on, as the peer has been silent for so many seconds."""
-        silence = _Silence(silent_for)
+        silence = Silence(silent_for)
 
         def look() -> float | None:
             silence.look(monotonic())
@@ -91,28 +85,3 @@ class Diagnosis:
             has_changed, self._liveness = self._liveness is not liveness, liveness
         if has_changed:
             self._tell(liveness)
-
-
-class _Silence:
-    """How long a peer has been silent, while this end ran.
-
-    Attributes
-    ----------
-    seconds : float
-        So long, at the last look.
-    is_certain : bool
-        Whether this end ran before that look. Else what came meanwhile may not have been read yet.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.is_certain = False
-        self._looked_at: float | None = None
-
-    def look(self, now: float) -> None:
-        """Note that it lasts."""
-        if self._looked_at is not None:
-            step = now - self._looked_at
-            self.seconds += min(step, MAX_STEP)
-            self.is_certain = step <= MAX_STEP
-        self._looked_at = now

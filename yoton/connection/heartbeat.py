@@ -16,6 +16,14 @@ UNWATCHED_BEAT_INTERVAL = 10.0
 #: the least, two beats, below which every second beat that is a little late would be told.
 MIN_SILENCE_TIMEOUT = 0.5
 
+#: Seconds between two looks at a peer that is silent: it can turn from one kind of silence into
+#: another.
+LOOK_INTERVAL = 0.25
+
+#: Seconds from one look to the next that count at most. If it takes longer, this end did not run:
+#: it was stopped, or code in C held its interpreter. That is no silence of the peer.
+MAX_STEP = 2 * LOOK_INTERVAL
+
 
 def beat_delay(last_sent: float, now: float, is_watched: bool) -> float:
     """Get the seconds until a beat is due, 0.0 if it is; times in seconds of one clock."""
@@ -32,6 +40,8 @@ class SilenceWatch:
         The present time in seconds, as for all methods.
     """
 
+    __slots__ = ("_is_silent", "_since")
+
     def __init__(self, now: float) -> None:
         self._since = now
         self._is_silent = False
@@ -45,6 +55,10 @@ class SilenceWatch:
         was_silent, self._is_silent = self._is_silent, False
         return was_silent
 
+    def fell_silent(self) -> None:
+        """Note that somebody else has found the peer to be silent."""
+        self._is_silent = True
+
     def delay(self, now: float, timeout: float) -> float | None:
         """Get the seconds until the peer counts as silent; None if it does already."""
         if self._is_silent:
@@ -57,3 +71,35 @@ class SilenceWatch:
             return False
         self._is_silent = True
         return True
+
+
+class Silence:
+    """How long a peer has been silent, while this end ran.
+
+    Parameters
+    ----------
+    seconds : float
+        So long, before the first look.
+
+    Attributes
+    ----------
+    seconds : float
+        So long, at the last look.
+    is_certain : bool
+        Whether this end ran before that look. Else what came meanwhile may not have been read yet.
+    """
+
+    __slots__ = ("_looked_at", "is_certain", "seconds")
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.is_certain = False
+        self._looked_at: float | None = None
+
+    def look(self, now: float) -> None:
+        """Note that it lasts."""
+        if self._looked_at is not None:
+            step = now - self._looked_at
+            self.seconds += min(step, MAX_STEP)
+            self.is_certain = step <= MAX_STEP
+        self._looked_at = now

@@ -26,7 +26,7 @@ from yoton.clock import FOREVER, Deadline, monotonic
 from yoton.connection.busy import is_busy, keeps_busy
 from yoton.connection.framing import bundle_size, encode_bundle, encode_package
 from yoton.connection.handshake import HANDSHAKE_FAILED, HANDSHAKE_TIMED_OUT
-from yoton.connection.heartbeat import BEAT_INTERVAL, SilenceWatch, beat_delay
+from yoton.connection.heartbeat import BEAT_INTERVAL, beat_delay
 from yoton.connection.outbox import Outbox
 from yoton.connection.protocol import (
     BEFORE_OPEN,
@@ -55,6 +55,7 @@ from yoton.connection.protocol import (
 )
 from yoton.connection.reader import Reader
 from yoton.connection.session import Session
+from yoton.connection.silence import SilenceDetector
 from yoton.connection.streams import ByteStream, read_some
 from yoton.connection.traffic import Traffic
 from yoton.connection.writer import Writer
@@ -72,10 +73,6 @@ logger = logging.getLogger(__name__)
 #: Seconds that an orderly end may take: to write what waits, and to hear the peer's end. A peer
 #: that lives answers within milliseconds.
 CLOSE_TIMEOUT = 2.0
-
-#: Seconds after which the receive thread looks whether it is to notice silence meanwhile: it is
-#: all that an idle connection does. The beats of a peer that lives tell it at once.
-_UNWATCHED_WAIT = 2.0
 
 #: Frames of the link itself that wait to be written, from which on no ping is answered: who asks
 #: and does not read the answers must not take memory.
@@ -242,10 +239,10 @@ class ThreadedLink:
         )
         self._reader.put(greeting)
         self.lead = self._reader.lead
-        # Whether the peer wants beats often, and this end does; each is set once. Peers without
-        # the extension always do.
+        # Whether the peer wants beats often, and whether this end does; each is set once. Peers
+        # without the extension always do, and send them.
         self._is_watched = not self.peer.is_extended
-        self._is_watching = not self.peer.is_extended
+        self._silence = SilenceDetector(stream, owner, is_watching=not self.peer.is_extended)
         # Each set once: the peer is not told of the end then; the line came to an end by itself.
         self._is_broken_off = False
         self._is_line_lost = False
@@ -353,8 +350,10 @@ class ThreadedLink:
 
     def watch(self) -> None:
         """Notice from now on when the peer falls silent."""
-        if not self._is_watching:
-            self._is_watching = True
+        if not self._silence.is_watching:
+            with self._lock:
+                self._changed.wake_all()
+                self._silence.begin()
             self._writer.add_signal(self._protocol.send_watch())
             self.kick()
 
@@ -521,18 +520,24 @@ class ThreadedLink:
     def _send_what_is_due(self) -> None:
         with self._lock:
             self._is_full = False
+        is_watched, is_watching = self._is_watched, self._silence.is_watching
+        look_delay = self._silence.look()
         if not self._writer.write_pending(wait_for_turn=True):
             # Not for ever: the end may begin meanwhile, and has a deadline.
             self._stream.wait_writable(BEAT_INTERVAL)
             return
-        is_watched = self._is_watched
         delay = beat_delay(self._writer.last_write, monotonic(), is_watched)
         if delay == 0.0:
             self._writer.add_signal(self._sign_of_life())
             return
         self._changed.wait_for(
-            lambda: self._is_full or self._ending.has_begun or self._is_watched is not is_watched,
-            Deadline(delay),
+            lambda: (
+                self._is_full
+                or self._ending.has_begun
+                or self._is_watched is not is_watched
+                or self._silence.is_watching is not is_watching
+            ),
+            Deadline(min(delay, look_delay)),
         )
 
     def _sign_of_life(self) -> bytes:
@@ -648,26 +653,25 @@ class ThreadedLink:
 
     def _receive_until_end(self) -> str:
         """Hand on what comes until nothing does, and get the reason for the end."""
-        watch = SilenceWatch(monotonic())
         while True:
             self._let_others_read()
             with self._reader.turn:
                 # What a thread that led has left comes first.
-                reason = self._handle_what_came() or self._read(watch) or self._handle_what_came()
+                reason = self._handle_what_came() or self._read() or self._handle_what_came()
             if reason is not None:
                 return reason
 
-    def _read(self, watch: SilenceWatch) -> str | None:
+    def _read(self) -> str | None:
         """Wait for bytes and read them; returns the reason if the link is over."""
-        self._wait_for_bytes(watch)
+        self._silence.wait_for_bytes()
         try:
             is_heard = self._reader.read()
         except OSError as error:
             self._is_line_lost = True
             self._break_off()
             return f"Socket error: {error}"
-        if is_heard and watch.heard():
-            self._owner.silence_changed(False)
+        if is_heard:
+            self._silence.heard()
         return None
 
     def _let_others_read(self) -> None:
@@ -676,18 +680,6 @@ class ThreadedLink:
                 lambda: self._ending.has_begun or not self._reader.time_to_stay_back(),
                 Deadline(delay),
             )
-
-    def _wait_for_bytes(self, watch: SilenceWatch) -> None:
-        """Wait for bytes, and tell of silence meanwhile."""
-        # This end may have been busy with what came before; that is no silence of the peer.
-        watch.restart(monotonic())
-        while not self._is_watching:
-            if self._stream.wait_readable(_UNWATCHED_WAIT):
-                return
-            watch.restart(monotonic())
-        while not self._stream.wait_readable(watch.delay(monotonic(), self._owner.silent_after)):
-            if watch.look(monotonic(), self._owner.silent_after):
-                self._owner.silence_changed(True)
 
     def _handle_what_came(self) -> str | None:
         """Act on what the peer sent; returns the reason if the link is over."""
