@@ -111,7 +111,8 @@ class Context:
         self._router = Router(self._id)
         self._numbering = Numbering(self._id)
         self._gap_origins = GapOrigins(self._id)
-        self._startup_queue = self.new_outbox()
+        # What waits for the first connection; made when something does.
+        self._startup_queue: Outbox | None = None
         self._burst = Burst(self.flush_burst)
         # Replaced, never changed.
         self._listeners: tuple[Listener, ...] = ()
@@ -207,7 +208,7 @@ class Context:
         with self._lock:
             connections, past = self.neighbours.counted, self.neighbours.past
             slots = list(self._slots.sending.values())
-            startup_queue = self._startup_queue
+            startup_queue = self._startup_queue or self.new_outbox()
         return {
             "id": self._id,
             "name": self._name,
@@ -380,7 +381,8 @@ class Context:
             raise closed
         if late is not None:
             raise FlushTimeout(f"not all packages were sent, in {timeout} s at most") from late
-        if process_exit.has_come and self._startup_queue.packages:
+        queue = self._startup_queue
+        if process_exit.has_come and queue is not None and queue.packages:
             # Else it waits for a first connection, and that is no matter of time.
             raise ConnectionClosed(f"{self!r}: sent when the exit had closed all connections")
 
@@ -586,7 +588,8 @@ class Context:
         """Get what waits to be sent, by each connection; if there is none, by the first one."""
         connections = self.neighbours.connections
         if not (connections or of_connections_only):
-            return [self._startup_queue]
+            # Of what waits nowhere, an empty one tells as much.
+            return [self._startup_queue or self.new_outbox()]
         return [connection.outbox for connection in connections]
 
     def check_size(self, size: int) -> None:
@@ -610,6 +613,8 @@ class Context:
             if connection not in declined_by:
                 connection.enqueue(package)
         if not connections:
+            if self._startup_queue is None:
+                self._startup_queue = self.new_outbox()
             self._startup_queue.put(package)
 
     # What connections call
@@ -643,8 +648,9 @@ class Context:
         """Send packages by this connection from now on, first those that had none."""
         attend_worker()
         with self._lock:
-            for package in self._startup_queue.take_all():
-                connection.enqueue(package)
+            if self._startup_queue is not None:
+                for package in self._startup_queue.take_all():
+                    connection.enqueue(package)
             self.neighbours.add(connection)
 
     def connection_made(self, connection: Connection, peer: Identity) -> None:

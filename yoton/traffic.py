@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from yoton.gaps import GapPackage
-from yoton.package import Package
+from yoton.package import SLOT_LINK, Package
 from yoton.record import Record
 
 
@@ -133,9 +132,13 @@ class Departures:
         return messages
 
     def refuse(self, package: Package) -> int:
-        """Note that a package will not be sent; returns its messages."""
-        if isinstance(package, GapPackage):
-            return 0  # it tells of some that were counted
+        """Note that a package will not be sent; returns its messages.
+
+        Those of the link itself are none: they tell the other end what it finds out as well, who
+        is gone, or of messages that were counted.
+        """
+        if package.slot == SLOT_LINK:
+            return 0
         self.closed += package.count
         return package.count
 

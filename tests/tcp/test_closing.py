@@ -51,6 +51,18 @@ def test_close_delivers_what_was_sent_before_and_tells_the_peer(pair):
     assert not here.is_alive and not there.is_alive
 
 
+def test_what_is_sent_when_a_connection_is_about_to_close_is_told_as_that(pair, caplog):
+    [connection] = pair[0].connections
+    pub = PubChannel(pair[0], "too late")
+    connection.outbox.close()
+    pub.send("one")
+    pub.send("two")
+    pair[0].flush_burst()
+    texts = [record.getMessage() for record in caplog.records]
+    assert texts == [f"{connection!r}: packages are dropped, as it is about to close"]
+    assert connection.outbox.departures.closed == 2
+
+
 def test_what_the_peer_had_sent_still_arrives_when_this_end_closes(pair):
     binder, connector = pair
     pub, sub = PubChannel(connector, "crossing"), SubChannel(binder, "crossing")

@@ -71,7 +71,8 @@ def test_the_exception_says_how_many_also_in_another_process() -> None:
 def said(context: Context) -> list[bytes]:
     """Get what was sent, of a context without connections."""
     context.flush_burst()
-    return [data for p in list(context._startup_queue.packages) for data in p.messages()]
+    queue = context._startup_queue
+    return [data for p in list(queue.packages if queue else ()) for data in p.messages()]
 
 
 def deliver(sub: SubChannel, messages: list[bytes]) -> None:

@@ -23,7 +23,7 @@ from yoton.connection.outbox import (
     MAX_WORDS,
     Outbox,
 )
-from yoton.connection.protocol import gap_package
+from yoton.connection.protocol import contexts_gone_package, gap_package
 from yoton.gaps import GapPackage, Loss
 from yoton.marks import checked_mark
 from yoton.package import EVERYONE, SLOT_CONTEXT, SLOT_LINK, VERSIONS_END, Bundle, Package
@@ -515,6 +515,16 @@ def test_a_closed_outbox_takes_nothing_and_still_gives_what_it_holds() -> None:
     assert not outbox.put(bundle(2, [1, 1]))
     assert outbox.dropped == 2
     assert outbox.take_all() == [single(1)]
+    assert outbox.take_all() == []
+
+
+def test_what_a_closed_outbox_does_not_tell_is_not_missed() -> None:
+    outbox = make_outbox()
+    assert not outbox.is_closed
+    outbox.close()
+    assert outbox.is_closed
+    assert outbox.put(contexts_gone_package([1, 2]))
+    assert outbox.dropped == 0
     assert outbox.take_all() == []
 
 

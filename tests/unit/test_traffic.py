@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from yoton import Context, PubChannel
 from yoton.connection.outbox import Outbox
+from yoton.connection.protocol import contexts_gone_package
 from yoton.connection.traffic import RoundTrip, Traffic
 from yoton.package import Bundle, Package
 from yoton.queues import BoundedQueue, Overflow
@@ -41,6 +42,15 @@ def test_what_is_discarded_was_not_sent() -> None:
     assert departures.discard([bundle(1, 2)]) == 2
     assert departures.closed == departures.dropped == 2
     assert departures.sent.stats() == {"packages": 1, "messages": 1, "bytes": 3}
+
+
+def test_what_the_link_itself_tells_is_no_message_that_is_lost() -> None:
+    departures = Departures()
+    gone = contexts_gone_package([1, 2])
+    departures.sent.add_all([gone])
+    assert departures.discard([gone]) == 0
+    assert departures.closed == departures.dropped == 0
+    assert departures.sent.packages == 0
 
 
 def test_what_a_peer_cannot_read_was_not_sent() -> None:
@@ -189,3 +199,9 @@ def test_what_is_held_back_when_a_channel_closes_is_counted() -> None:
 def test_a_context_has_not_too_many_attributes_to_be_quick() -> None:
     with Context() as context:
         assert len(vars(context)) < MAX_ATTRIBUTES
+
+
+def test_a_context_that_has_sent_nothing_has_nothing_that_waits() -> None:
+    with Context() as context:
+        assert set(context.stats()["startup_queue"].values()) == {0}
+        assert context._startup_queue is None

@@ -14,7 +14,7 @@ from yoton.clock import Deadline
 from yoton.connection import writer as writer_module
 from yoton.connection.framing import FrameDecoder, encode_bundle, encode_package
 from yoton.connection.outbox import Outbox
-from yoton.connection.protocol import gap_package
+from yoton.connection.protocol import contexts_gone_package, gap_package
 from yoton.connection.streams import MAX_PIECES
 from yoton.connection.writer import _BATCH_SIZE, Writer
 from yoton.gaps import Loss
@@ -429,6 +429,18 @@ def test_the_messages_in_bundles_are_counted_at_the_end(room: int | None) -> Non
         line.writer.write_pending()
     line.send_bundle(1, 1)
     assert line.writer.stop() == 6
+
+
+@pytest.mark.parametrize("room", [None, 0, 57 + 20])
+def test_what_the_link_itself_tells_is_no_message_that_is_left(room: int | None) -> None:
+    line = Line(room=room or 0)
+    line.send(1)
+    line.outbox.put(contexts_gone_package([1, 2]))
+    if room is not None:
+        line.writer.write_pending()
+    line.outbox.put(contexts_gone_package([3]))
+    line.send(1)
+    assert line.writer.stop() == 2
 
 
 def test_a_signal_that_is_left_is_no_package() -> None:

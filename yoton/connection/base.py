@@ -1014,5 +1014,7 @@ class Connection:
     def _tell_of_drop(self) -> None:
         # Once for each time that the queue is full: the log must not fill up as well.
         is_first, self._is_dropping = not self._is_dropping, True
-        if is_first:
+        if is_first and self._outbox.is_closed:
+            logger.warning("%r: packages are dropped, as it is about to close", self)
+        elif is_first:
             logger.warning("%r: the peer does not keep up, packages are dropped", self)

@@ -120,6 +120,11 @@ class Outbox:
         return self.departures.dropped
 
     @property
+    def is_closed(self) -> bool:
+        """Whether it takes nothing any more."""
+        return self._is_closed
+
+    @property
     def is_congested(self) -> bool:
         """Whether so much waits to be sent that senders should wait as well."""
         return self._count >= CONGESTION_COUNT or self._size >= CONGESTION_SIZE
@@ -136,8 +141,7 @@ class Outbox:
         count, size = package.count, package.size
         with self._lock:
             if self._is_closed:
-                self.departures.refuse(package)
-                return False
+                return self.departures.refuse(package) == 0
             # The peak is never above the limit. Up to the call of append nothing comes in
             # between: no interrupt, no finalizer.
             if (

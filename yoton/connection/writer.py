@@ -10,7 +10,7 @@ from yoton.clock import NOW, Deadline, monotonic
 from yoton.connection.busy import is_in_the_middle_of, keeps_busy
 from yoton.connection.outbox import Outbox
 from yoton.connection.streams import MAX_PIECES, ByteStream
-from yoton.package import Package
+from yoton.package import SLOT_LINK, Package
 from yoton.waiting import WaitPoint
 
 Piece = bytes | memoryview
@@ -57,7 +57,8 @@ class Writer:
         self._turn = threading.Lock()
         self._packages: deque[Package] = deque(packages)
         self._pieces: list[Piece] = []
-        self._batch_size = 0
+        # The messages of the batch, and how many of them are of the link itself.
+        self._batch_size = self._batch_news = 0
         self._counts: list[int] = []
         # Frames of the link itself, those that go before all packages that wait and those that
         # go when none waits; appended to by the link. Lists, as there are few at a time, and a
@@ -158,14 +159,14 @@ class Writer:
         Returns
         -------
         int
-            How many packages were not written. If the stream took a part of a batch, all of
-            that batch count.
+            How many messages were not written. If the stream took a part of a batch, all of
+            that batch count. What the link itself had to tell is none.
         """
         self.leave()
         self._drop_written()
         self._packages.extend(self._outbox.take_all())
         unwritten = self._outbox.departures.discard(self._packages)
-        return unwritten + (self._batch_size if self._pieces else 0)
+        return unwritten + (self._batch_size - self._batch_news if self._pieces else 0)
 
     def leave(self) -> Sequence[Package]:
         """Let no thread touch the stream any more, and leave the outbox to another writer.
@@ -232,7 +233,7 @@ class Writer:
         Interrupted between two of its steps it repeats a frame, and a receiver drops packages
         that it has had.
         """
-        self._batch_size = 0
+        self._batch_size = self._batch_news = 0
         if self._notices:
             notice = self._notices[0]
             self._pieces.append(notice if isinstance(notice, bytes) else notice())
@@ -251,6 +252,8 @@ class Writer:
             self._pieces.extend(self._encode(package))
             self._packages.popleft()
             self._batch_size += package.count
+            if package.slot == SLOT_LINK:
+                self._batch_news += 1
         return True
 
     def _note_written(self, count: int) -> None:
