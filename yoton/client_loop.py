@@ -14,13 +14,13 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Iterator
-from queue import SimpleQueue
 
 from yoton.address import format_host_port
 from yoton.clock import Deadline
 from yoton.exceptions import ArgumentError, RemoteProtocolError
 from yoton.record import Record
 from yoton.request_line import RequestLine
+from yoton.waiting import Mailbox
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ class ClientLoop:
         Of the server, for the log.
     listener : socket.socket
         Where clients come from. The loop closes it.
-    requests : SimpleQueue
+    requests : Mailbox
         Gets each request, and None at the end.
     limits : Limits
         Of time and size.
@@ -131,7 +131,7 @@ class ClientLoop:
         self,
         name: str,
         listener: socket.socket,
-        requests: SimpleQueue[Request | None],
+        requests: Mailbox[Request | None],
         limits: Limits,
         verbose: bool,
     ) -> None:

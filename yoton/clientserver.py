@@ -20,7 +20,6 @@ import logging
 import selectors
 import socket
 import threading
-from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from yoton.address import Address, format_host_port, parse_address
@@ -34,6 +33,7 @@ from yoton.exceptions import (
     ServerUnavailable,
 )
 from yoton.request_line import encode_line
+from yoton.waiting import Mailbox, wait_time
 
 logger = logging.getLogger(__name__)
 
@@ -180,7 +180,7 @@ def _exchange(
         while True:
             if deadline.passed():
                 return None
-            for _, events in selector.select(deadline.remaining()):
+            for _, events in selector.select(wait_time(deadline)):
                 if events & selectors.EVENT_READ:
                     is_whole = _receive_some(connection, reply)
                     if is_whole or len(reply) > max_size:
@@ -285,7 +285,7 @@ class RequestServer(threading.Thread):
         super().__init__(name=f"yoton-request-server {self._where}", daemon=True)
         self._async_val = bool(async_val)
         # Not longer than max_clients: each entry has a client that waits for the reply.
-        self._requests: SimpleQueue[Request | None] = SimpleQueue()
+        self._requests: Mailbox[Request | None] = Mailbox()
         self._client_loop = ClientLoop(self.name, listener, self._requests, limits, bool(verbose))
         # Held, for good, by whoever runs the client loop: run(), or stop() if it came before.
         self._loop_owner = threading.Lock()

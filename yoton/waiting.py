@@ -9,9 +9,28 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import deque
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
-from yoton.clock import LONGEST_WAIT, Deadline
+from yoton.clock import FOREVER, LONGEST_WAIT, Deadline
+
+_Item = TypeVar("_Item")
+
+#: Seconds that the main thread waits at a time. A signal that comes when it has let go of the
+#: interpreter, and does not wait yet, does not wake it: its handler, that of Ctrl-C as well, runs
+#: after this time then. On Windows no signal wakes who waits for a lock.
+SIGNAL_INTERVAL = 0.5
+
+
+def wait_time(deadline: Deadline) -> float:
+    """Get the seconds that this thread may wait at a time, 0.0 once the deadline has passed.
+
+    Who has to wait longer looks after that, and waits again.
+    """
+    is_main = threading.get_ident() == threading.main_thread().ident
+    limit, remaining = SIGNAL_INTERVAL if is_main else LONGEST_WAIT, deadline.remaining()
+    return limit if remaining is None else min(remaining, limit)
 
 
 class Bell:
@@ -32,9 +51,32 @@ class Bell:
         with contextlib.suppress(RuntimeError):  # it has been rung already
             self._lock.release()
 
-    def wait(self, timeout: float) -> None:
-        """Wait until it is rung, unless it has been, or so many seconds; `LONGEST_WAIT` at most."""
-        self._lock.acquire(timeout=min(timeout, LONGEST_WAIT))
+    def wait(self, deadline: Deadline) -> None:
+        """Wait until it is rung, unless it has been, or for `wait_time`."""
+        self._lock.acquire(timeout=wait_time(deadline))
+
+
+class Mailbox(Generic[_Item]):
+    """What one thread is to take, from any thread, at any moment."""
+
+    def __init__(self) -> None:
+        self._items: deque[_Item] = deque()
+        self._bell = Bell()
+
+    def put(self, item: _Item) -> None:
+        """Append an item; never waits."""
+        self._items.append(item)
+        self._bell.ring()
+
+    def is_empty(self) -> bool:
+        """Tell whether there is none."""
+        return not self._items
+
+    def get(self) -> _Item:
+        """Take the oldest item; wait for it if there is none."""
+        while not self._items:
+            self._bell.wait(FOREVER)
+        return self._items.popleft()
 
 
 class WaitPoint:
@@ -68,8 +110,8 @@ class WaitPoint:
         Parameters
         ----------
         predicate : callable
-            Called with the lock held, each time `wake_all` was called. It may change what the
-            lock guards, so as to take what it waited for in the same step.
+            Called with the lock held, each time `wake_all` was called, and at other times. It may
+            change what the lock guards, so as to take what it waited for in the same step.
         deadline : Deadline
             When to give up.
 
@@ -89,10 +131,10 @@ class WaitPoint:
                     self.parked.append(ticket)
                     if predicate():
                         return True
-                    remaining = deadline.remaining()
-                    if remaining == 0.0:
+                    timeout = wait_time(deadline)
+                    if timeout == 0.0:
                         return False
-                ticket.acquire(timeout=-1 if remaining is None else remaining)
+                ticket.acquire(timeout=timeout)
             finally:
                 self._forget(ticket)
 

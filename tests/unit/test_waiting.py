@@ -6,9 +6,10 @@ import time
 import pytest
 from interrupts import call_with
 
-from yoton.clock import LONGEST_WAIT, Deadline
+from yoton import waiting
+from yoton.clock import FOREVER, LONGEST_WAIT, Deadline
 from yoton.exceptions import ArgumentError
-from yoton.waiting import WaitPoint
+from yoton.waiting import SIGNAL_INTERVAL, Bell, Mailbox, WaitPoint, wait_time
 
 
 @pytest.fixture
@@ -131,20 +132,71 @@ def test_nobody_waiting_is_no_problem(point: WaitPoint, lock: threading.RLock) -
         point.wake_all()
 
 
-def test_waits_longer_than_a_lock_can_count_are_possible(
-    point: WaitPoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def timeouts(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What a thread waits for a lock with; none takes any time."""
     timeouts: list[float] = []
 
     class Ticket:
         def acquire(self, timeout: float = -1) -> None:
             timeouts.append(timeout)
 
-    monkeypatch.setattr("yoton.waiting.threading.Lock", Ticket)
+    monkeypatch.setattr(waiting.threading, "Lock", Ticket)
+    return timeouts
+
+
+def wait_once(point: WaitPoint, deadline: Deadline) -> None:
     answers = iter([False, True])
-    assert point.wait_for(lambda: next(answers), Deadline(float("inf")))
-    assert LONGEST_WAIT in timeouts
-    assert set(timeouts) == {-1, LONGEST_WAIT}
+    assert point.wait_for(lambda: next(answers), deadline)
+
+
+@pytest.mark.parametrize("deadline", [FOREVER, Deadline(float("inf"))])
+def test_no_wait_is_longer_than_a_lock_can_count(
+    point: WaitPoint, timeouts: list[float], monkeypatch: pytest.MonkeyPatch, deadline: Deadline
+) -> None:
+    monkeypatch.setattr(waiting.threading, "get_ident", lambda: 0)
+    wait_once(point, deadline)
+    Bell().wait(deadline)
+    assert [timeout for timeout in timeouts if timeout != -1] == [LONGEST_WAIT] * 2
+
+
+@pytest.mark.parametrize("deadline", [FOREVER, Deadline(float("inf"))])
+def test_the_main_thread_looks_again_and_again_as_a_signal_may_not_wake_it(
+    point: WaitPoint, timeouts: list[float], deadline: Deadline
+) -> None:
+    wait_once(point, deadline)
+    Bell().wait(deadline)
+    assert [timeout for timeout in timeouts if timeout != -1] == [SIGNAL_INTERVAL] * 2
+
+
+def test_a_shorter_wait_ends_at_its_deadline() -> None:
+    now = 0.0
+    deadline = Deadline(SIGNAL_INTERVAL, lambda: now)
+    now = 0.25 * SIGNAL_INTERVAL
+    assert wait_time(deadline) == 0.75 * SIGNAL_INTERVAL
+    now = 2 * SIGNAL_INTERVAL
+    assert wait_time(deadline) == 0.0
+
+
+def test_a_wait_of_several_pieces_is_a_whole_one(
+    point: WaitPoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "SIGNAL_INTERVAL", 0.01)
+    start = time.monotonic()
+    assert not point.wait_for(lambda: False, Deadline(0.05))
+    assert time.monotonic() - start >= 0.05
+    assert point.parked == []
+
+
+def test_a_mailbox_gives_its_items_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "SIGNAL_INTERVAL", 0.001)
+    mailbox: Mailbox[int] = Mailbox()
+    assert mailbox.is_empty()
+    putter = threading.Timer(0.01, lambda: [*map(mailbox.put, (1, 2))])
+    putter.start()
+    assert [mailbox.get(), mailbox.get()] == [1, 2]
+    putter.join()
+    assert mailbox.is_empty()
 
 
 def test_a_call_to_wake_that_was_cut_short_can_be_repeated(

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 from weakref import WeakMethod
 
-from yoton.clock import FOREVER, LONGEST_WAIT, Deadline
+from yoton.clock import FOREVER, Deadline
 from yoton.events import Event, app
-from yoton.waiting import Bell
+from yoton.waiting import Mailbox
 
 logger = logging.getLogger(__name__)
 
 #: See `Context.lead`.
 _Lead: TypeAlias = "Callable[[Callable[[], bool], Deadline], None]"
+
+#: What a thread is to call; None: nothing more follows.
+_Calls: TypeAlias = "Mailbox[Callable[[], object] | None]"
 
 #: Seconds that the end of a thread is waited for. The call that it is making may take longer;
 #: then the thread ends by itself after that.
@@ -76,7 +78,7 @@ class ThreadRunner:
     is_own_thread = True
 
     def __init__(self, name: str, lead: _Lead) -> None:
-        self._calls = _Calls()
+        self._calls: _Calls = Mailbox()
         self._thread = threading.Thread(
             target=_make_calls, args=(self._calls, WeakMethod(lead)), name=name, daemon=True
         )
@@ -101,32 +103,6 @@ class ThreadRunner:
             remaining = deadline.remaining()
             has_less = remaining is not None and remaining < THREAD_END_TIMEOUT
             self._thread.join(remaining if has_less else THREAD_END_TIMEOUT)
-
-
-class _Calls:
-    """What a thread is to call; from any thread, at any moment, to one.
-
-    `queue.SimpleQueue` would do, but its import takes longer than that of most modules here.
-    """
-
-    def __init__(self) -> None:
-        self._waiting: deque[Callable[[], object] | None] = deque()
-        self._bell = Bell()
-
-    def put(self, func: Callable[[], object] | None) -> None:
-        """Append a call; None: nothing more follows."""
-        self._waiting.append(func)
-        self._bell.ring()
-
-    def is_empty(self) -> bool:
-        """Tell whether none waits."""
-        return not self._waiting
-
-    def get(self) -> Callable[[], object] | None:
-        """Take the oldest one; wait for it if there is none."""
-        while not self._waiting:
-            self._bell.wait(LONGEST_WAIT)
-        return self._waiting.popleft()
 
 
 def _make_calls(calls: _Calls, lead: WeakMethod[_Lead]) -> None:

@@ -15,7 +15,8 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from yoton.clock import LONGEST_WAIT
+from yoton.clock import LONGEST_WAIT, Deadline
+from yoton.waiting import wait_time
 
 if sys.platform == "linux":
     import fcntl
@@ -342,6 +343,9 @@ _WRITABLE = select.POLLOUT if _HAS_POLL else 4
 def read_some(stream: ByteStream, timeout: float | None) -> bytes | None:
     """Wait for bytes and get them: b"" at the end of the stream, None when none came in time."""
     chunks: list[bytes] = []
-    if stream.wait_readable(timeout):
-        stream.read(chunks)
+    deadline = Deadline(timeout)
+    while not stream.wait_readable(wait_time(deadline)):
+        if deadline.passed():
+            return None
+    stream.read(chunks)
     return chunks[0] if chunks else None

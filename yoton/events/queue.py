@@ -7,7 +7,6 @@ import functools
 import logging
 import math
 import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -23,9 +22,6 @@ logger = logging.getLogger(__name__)
 #: Events that wait at most. A program that does not process its events must not fill the
 #: memory with them; one that does has room for a burst of this size.
 MAX_QUEUED_EVENTS = 10_000
-
-# Ctrl-C does not interrupt the wait for a lock on Windows: there, a wait comes in pieces.
-_LONGEST_WAIT = 0.2 if sys.platform == "win32" else threading.TIMEOUT_MAX
 
 
 _Call: TypeAlias = "tuple[Callable[..., object], tuple[object, ...], dict[str, object]]"
@@ -252,15 +248,13 @@ class EventQueue:
         return len(self._events)
 
     def _wait_for_change(self, deadline: Deadline, is_stopped: Callable[[], bool]) -> None:
-        remaining = deadline.remaining()
         waiter = Bell()
         try:
             with self._lock:
                 self._waiters.append(waiter)
             # Looking after the waiter is in place: what changes from now on wakes it.
             if not self._events and not is_stopped():
-                timeout = _LONGEST_WAIT if remaining is None else min(remaining, _LONGEST_WAIT)
-                waiter.wait(timeout)
+                waiter.wait(deadline)
         finally:
             with self._lock, contextlib.suppress(ValueError):
                 self._waiters.remove(waiter)

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeAlias
 
-from yoton.clock import Clock, monotonic
+from yoton.clock import Clock, Deadline, monotonic
 from yoton.events.callbacks import Callback, callable_name
 from yoton.waiting import Bell
 
@@ -193,7 +193,7 @@ class Scheduler:
                     self._is_running = func is not None
                     return func
                 self._parked_until = min(self._parked_until, wake_at)
-            self._bell.wait(wake_at - now)
+            self._bell.wait(Deadline(wake_at - now))
 
 
 class Alarm:
