@@ -62,11 +62,14 @@ class Mailbox(Generic[_Item]):
     def __init__(self) -> None:
         self._items: deque[_Item] = deque()
         self._bell = Bell()
+        # Whether who takes is about to wait; as a rule it is the one that has put.
+        self._is_awaited = False
 
     def put(self, item: _Item) -> None:
         """Append an item; never waits."""
         self._items.append(item)
-        self._bell.ring()
+        if self._is_awaited:
+            self._bell.ring()
 
     def is_empty(self) -> bool:
         """Tell whether there is none."""
@@ -75,7 +78,10 @@ class Mailbox(Generic[_Item]):
     def get(self) -> _Item:
         """Take the oldest item; wait for it if there is none."""
         while not self._items:
-            self._bell.wait(FOREVER)
+            self._is_awaited = True
+            if not self._items:  # nobody has put one just before that
+                self._bell.wait(FOREVER)
+            self._is_awaited = False
         return self._items.popleft()
 
 

@@ -10,7 +10,7 @@ from support import PATIENCE, wait_until
 
 from yoton import waiting
 from yoton.clock import Deadline
-from yoton.waiting import Bell, WaitPoint
+from yoton.waiting import Bell, Mailbox, WaitPoint
 
 
 class Counter:
@@ -178,3 +178,27 @@ def test_a_wait_for_a_bell_ends_however_late_its_thread_gets_the_processor():
     # So short that the time is over before the thread sleeps, again and again.
     for _ in range(20_000):
         Bell().wait(Deadline(2e-6))
+
+
+# The mailbox
+
+
+def test_who_waits_for_an_item_gets_it_at_once():
+    mailbox, taken = Mailbox(), []
+    thread = threading.Thread(target=lambda: taken.extend([mailbox.get(), mailbox.get()]))
+    thread.start()
+    wait_until(lambda: mailbox._is_awaited)
+    mailbox.put(1)
+    mailbox.put(2)
+    thread.join(PATIENCE / 2)
+    assert taken == [1, 2]
+
+
+def test_no_item_is_overslept_however_many_are_put():
+    mailbox, taken = Mailbox(), []
+    thread = threading.Thread(target=lambda: taken.extend(mailbox.get() for _ in range(20_000)))
+    thread.start()
+    for number in range(20_000):
+        mailbox.put(number)
+    thread.join(PATIENCE)
+    assert taken == list(range(20_000))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 
 import pytest
 from interrupts import call_with
@@ -188,15 +189,38 @@ def test_a_wait_of_several_pieces_is_a_whole_one(
     assert point.parked == []
 
 
-def test_a_mailbox_gives_its_items_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "SIGNAL_INTERVAL", 0.001)
+def test_a_mailbox_gives_its_items_in_order() -> None:
     mailbox: Mailbox[int] = Mailbox()
     assert mailbox.is_empty()
-    putter = threading.Timer(0.01, lambda: [*map(mailbox.put, (1, 2))])
-    putter.start()
+    mailbox.put(1)
+    mailbox.put(2)
     assert [mailbox.get(), mailbox.get()] == [1, 2]
-    putter.join()
     assert mailbox.is_empty()
+
+
+def test_what_is_put_just_before_the_wait_is_not_waited_for() -> None:
+    mailbox: Mailbox[int] = Mailbox()
+
+    class Late(deque[int]):
+        """Somebody puts an item between the two looks at that."""
+
+        looks = 0
+
+        def __bool__(self) -> bool:
+            self.looks += 1
+            if self.looks == 2:
+                mailbox.put(1)
+            return len(self) > 0
+
+    class Unused:
+        """A bell that nobody waits for."""
+
+        def ring(self) -> None:
+            pass
+
+    mailbox._items = Late()
+    mailbox._bell = Unused()  # type: ignore[assignment]
+    assert mailbox.get() == 1
 
 
 def test_a_call_to_wake_that_was_cut_short_can_be_repeated(

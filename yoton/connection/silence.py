@@ -90,7 +90,7 @@ class SilenceDetector:
         self._is_asleep = False
         stand_in = self._stand_in
         if stand_in is not None:
-            with stand_in.lock:
+            with stand_in.turn:
                 self._stand_in = None
         return has_slept
 
@@ -101,7 +101,7 @@ class SilenceDetector:
         stand_in = self._stand_in
         if stand_in is None:
             return math.inf
-        with stand_in.lock:
+        with stand_in.turn:
             is_needed = self._stand_in is not None and self._is_asleep
             if is_needed and not stand_in.finds_silence(self._observer.silent_after):
                 return LOOK_INTERVAL
@@ -117,15 +117,15 @@ class _StandIn:
 
     Attributes
     ----------
-    lock : threading.RLock
-        Held while it looks and tells of it, so that the receive thread tells of the end of a
-        silence after its beginning. Nobody else takes it.
+    turn : threading.Lock
+        Held while it looks and tells what it finds. So the receive thread, which takes it when it
+        has woken, tells of the end of a silence behind its beginning.
     """
 
-    __slots__ = ("_silence", "lock")
+    __slots__ = ("_silence", "turn")
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
+        self.turn = threading.Lock()
         self._silence = Silence(0.0)
 
     def finds_silence(self, timeout: float) -> bool:
