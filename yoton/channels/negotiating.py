@@ -29,6 +29,8 @@ class NegotiatingChannel(BaseChannel):
         # In place of the inbox, which drops what is too much: without its reply, a request
         # would never end. The thread that fills it empties it right afterwards.
         self._arrived: deque[tuple[Package, int]] = deque()
+        # What was sent last was in this; what follows most often goes to the same context.
+        self._last_envelope: Envelope | None = None
 
     def _handle_timer(self) -> None:
         raise NotImplementedError
@@ -54,5 +56,8 @@ class NegotiatingChannel(BaseChannel):
         self, dest_id: int, request_id: int, data: bytes, is_msgpack: bool, *, may_wait: bool
     ) -> None:
         """Send a request or a reply; also when the channel is closed, to finish what has begun."""
-        envelope = Envelope(self._slot_number_out, dest_id, is_msgpack)
+        envelope = self._last_envelope
+        if not envelope or envelope.dest_id != dest_id or envelope.is_msgpack is not is_msgpack:
+            envelope = Envelope(self._slot_number_out, dest_id, is_msgpack)
+            self._last_envelope = envelope
         self._context.send_package(envelope, data, request_id, may_wait=may_wait)

@@ -678,7 +678,8 @@ class Replier:
             return request
         self._given_size += size
         self._given.append(request)
-        self.peak = max(self.peak, len(self._given))
+        if len(self._given) > self.peak:
+            self.peak = len(self._given)
         return None
 
     def _told(self, text: bytes, key: _Key) -> None:

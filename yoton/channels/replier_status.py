@@ -71,7 +71,7 @@ class Work:
 
     def begin(self, request: object, method: str, now: float) -> None:
         """Note that a request is carried out."""
-        self._begun[request] = (method[:MAX_NAME_LENGTH], now)
+        self._begun[request] = (method, now)
 
     def end(self, request: object) -> bool:
         """Note that it has been; tells whether others have to hear of that."""
@@ -96,7 +96,7 @@ class Work:
     def report(self, now: float, waiting: int) -> bytes:
         """Get the text that tells of the oldest request."""
         method, since = next(iter(self._begun.values()), ("", now))
-        return STATUS + OBJECT.message_to_bytes((method, now - since, waiting))
+        return STATUS + OBJECT.message_to_bytes((method[:MAX_NAME_LENGTH], now - since, waiting))
 
 
 def status_of(peer: Peer, text: bytes | None) -> ReplierStatus:

@@ -214,6 +214,11 @@ class Alarm:
         self._call: ScheduledCall | None = None
         self._due = 0.0
 
+    @property
+    def is_set(self) -> bool:
+        """Whether a call is to come."""
+        return self._call is not None
+
     def set(self, due: float | None) -> None:
         """Move it to a time of the scheduler; None: there is nothing to call for."""
         if self._call is not None and (due is None or due < self._due):
