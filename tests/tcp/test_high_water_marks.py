@@ -669,6 +669,8 @@ def test_a_finalizer_that_cannot_wait_sends_unless_there_is_a_timeout_that_has_p
     publisher, _, _ = stuck
     pub, outbox = PubChannel(publisher, "x"), publisher.outboxes()[0]
     pub.set_high_water_mark(1, policy="block")
+    # Else what is sent may wait for a moment before it gets there.
+    wait_until(lambda: not publisher._burst.is_on)
     pub.send("0")
     with outbox._lock:  # as in the middle of one of its steps
         pub.send("1")
