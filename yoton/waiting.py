@@ -52,7 +52,7 @@ class Bell:
             self._lock.release()
 
     def wait(self, deadline: Deadline) -> None:
-        """Wait until it is rung, unless it has been, or for `wait_time`."""
+        """Wait until it is rung, unless it has been; may end before that, and the deadline."""
         self._lock.acquire(timeout=wait_time(deadline))
 
 
@@ -62,7 +62,7 @@ class Mailbox(Generic[_Item]):
     def __init__(self) -> None:
         self._items: deque[_Item] = deque()
         self._bell = Bell()
-        # Whether who takes is about to wait; as a rule it is the one that has put.
+        # Whether the one that takes is about to wait. As a rule it has put the item itself.
         self._is_awaited = False
 
     def put(self, item: _Item) -> None:

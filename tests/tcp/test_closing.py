@@ -14,7 +14,11 @@ from support import PATIENCE, connect, wait_until
 
 from yoton.channels import PubChannel, SubChannel
 from yoton.connection import threaded
-from yoton.connection.protocol import OTHER_END_CLOSED, OTHER_END_DROPPED
+from yoton.connection.protocol import (
+    OTHER_END_CLOSED,
+    OTHER_END_DROPPED,
+    contexts_gone_package,
+)
 from yoton.context import CLOSED_BY_CONTEXT
 from yoton.events import process_events
 from yoton.exceptions import ChannelClosed
@@ -56,6 +60,7 @@ def test_what_is_sent_when_a_connection_is_about_to_close_is_told_as_that(pair, 
     pub = PubChannel(pair[0], "too late")
     connection.outbox.close()
     pub.send("one")
+    pair[0]._tell_others(contexts_gone_package([1]), None)
     pub.send("two")
     pair[0].flush_burst()
     texts = [record.getMessage() for record in caplog.records]

@@ -1282,6 +1282,44 @@ def test_requesters_hear_that_a_replier_is_busy_and_that_it_no_longer_is(pair, m
     assert not free.is_busy
 
 
+def test_requesters_hear_each_time_that_a_replier_is_busy(pair, monkeypatch):
+    monkeypatch.setattr(replier_status, "BUSY_AFTER", 0.02)
+    rep = Calculator(pair[1])
+    rep.set_mode("thread")
+    req = ReqChannel(pair[0], "calc")
+    told = []
+    req.replier_changed.bind(lambda channel, status: told.append(status.is_busy))
+    assert req.wait_for_repliers(timeout=PATIENCE)
+    for count in (1, 3):
+        assert req.add(count, 1).result(PATIENCE) == count + 1
+        future = req.pass_gate()
+        wait_until(lambda n=count: process_events() or len(told) == n)
+        rep.gate.release()
+        assert future.result(PATIENCE) == "passed"
+        wait_until(lambda n=count: process_events() or len(told) == n + 1)
+    assert told == [True, False, True, False]
+
+
+def test_what_goes_to_somebody_else_or_in_another_encoding_has_another_envelope(req, monkeypatch):
+    envelopes = []
+    monkeypatch.setattr(
+        type(req._context),
+        "send_package",
+        lambda _, envelope, *args, **kw: envelopes.append(envelope),
+    )
+    for dest_id, is_msgpack in [(7, True), (7, True), (7, False), (8, False), (8, True)]:
+        req._send_to(dest_id, 1, b"data", is_msgpack, may_wait=False)
+    assert [(e.dest_id, e.is_msgpack) for e in envelopes] == [
+        (7, True),
+        (7, True),
+        (7, False),
+        (8, False),
+        (8, True),
+    ]
+    assert envelopes[0] is envelopes[1]
+    monkeypatch.undo()
+
+
 def test_nobody_hears_of_methods_that_are_quick(pair, monkeypatch):
     rep = Calculator(pair[1])
     rep.set_mode("thread")

@@ -15,6 +15,7 @@ from links import OTHER, OWN, End, patience
 from recorded import BEAT, CLOSE, LINE_OF_Y, plain_package, read_plain_packages
 from support import PATIENCE, wait_until
 
+from yoton import waiting
 from yoton.clock import Deadline
 from yoton.connection import heartbeat, threaded
 from yoton.connection.busy import is_busy
@@ -944,6 +945,53 @@ def test_a_peer_that_is_silent_when_one_begins_to_watch_is_told_of(
     assert not is_asleep(own)
 
 
+def test_a_peer_is_asked_for_beats_before_all_that_waits(harness: Harness) -> None:
+    own, other = harness.with_silent_peer()
+    own.owner.silent_after = PATIENCE
+    for _ in range(10):
+        own.send(bytes(100_000))
+    own.link.watch()
+    was_asked: list[bool] = []
+    other.owner.on_packages = lambda packages: was_asked.append(other.link._is_watched)
+    harness.start(other)
+    wait_until(lambda: len(other.owner.packages) == 10)
+    assert was_asked[-1]
+
+
+def test_ctrl_c_leaves_no_peer_that_is_watched_and_not_asked(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, other = harness.with_silent_peer()
+    own.owner.silent_after = PATIENCE
+    writer = own.link._writer
+
+    def interrupt(notice: bytes) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(writer, "add_notice", interrupt)
+        own.link.watch()
+    own.link.watch()
+    harness.start(other)
+    wait_until(lambda: other.link._is_watched)
+
+
+def test_who_cannot_tell_of_silence_breaks_off(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, caplog: Log
+) -> None:
+    own, _ = harness.with_silent_peer()
+    own.owner.silent_after = 0.05
+
+    def fail(is_silent: bool) -> None:
+        raise ValueError("of the test")
+
+    monkeypatch.setattr(own.owner, "silence_changed", fail)
+    wait_until(lambda: is_asleep(own))
+    own.link.watch()
+    own.join()
+    assert "broken off, as its silence could not be told" in caplog.text
+
+
 def test_the_end_of_a_silence_is_told_behind_its_beginning(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1009,6 +1057,20 @@ def test_a_writer_that_is_stuck_does_not_hide_a_silent_peer(harness: Harness) ->
 
 def new_protocol(role: Role = Role.BINDER) -> Protocol:
     return Protocol(role, OWN)
+
+
+def test_the_main_thread_waits_for_a_handshake_in_pieces_and_until_the_timeout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(waiting, "SIGNAL_INTERVAL", 0.01)
+    stream, peer = memory_stream_pair()
+    answer = threading.Timer(0.1, peer.write, ([b"late"], []))
+    answer.start()
+    assert read_some(stream, PATIENCE) == b"late"
+    answer.join()
+    start = time.monotonic()
+    assert read_some(stream, 0.05) is None
+    assert time.monotonic() - start >= 0.05
 
 
 def test_a_peer_that_says_nothing_is_waited_for_until_the_timeout() -> None:

@@ -182,3 +182,25 @@ def test_who_begins_just_before_the_sleep_is_not_overslept(line: Line) -> None:
     detector.wait_for_bytes()
     assert line.timeouts == [TIMEOUT]
     assert detector.look() == float("inf")
+
+
+def test_who_looks_while_somebody_is_about_to_begin_leaves_it_at_that(line: Line) -> None:
+    detector = detector_on(line)
+
+    def watch() -> None:
+        detector.begin()
+        detector.is_watching = False  # as before the last of its steps
+        assert detector.look() == float("inf")
+        detector.is_watching = True
+        assert look_until_told(line, detector) == TIMEOUT
+
+    line.happenings = [watch]
+    detector.wait_for_bytes()
+
+
+def test_who_begins_a_second_time_changes_nothing(line: Line) -> None:
+    detector = detector_on(line)
+    detector.begin()
+    stand_in = detector._stand_in
+    detector.begin()
+    assert detector._stand_in is stand_in

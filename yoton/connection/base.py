@@ -573,10 +573,10 @@ class Connection:
 
         Called with the routing lock held, which gives all packages of a context one order.
         """
-        if self._outbox.put(package):
-            self._is_dropping = False
-        else:
+        if not self._outbox.put(package):
             self._tell_of_drop()
+        elif self._is_dropping and not self._outbox.is_closed:
+            self._is_dropping = False
 
     def kick(self) -> bool:
         """Have the packages in the outbox written; never blocks.

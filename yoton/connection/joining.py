@@ -27,6 +27,7 @@ from yoton.connection.threaded import hang_up, peer_in, shake_hands
 from yoton.connection.transports import StreamListener
 from yoton.exceptions import ArgumentError, BindFailed, ConnectFailed
 from yoton.package import Place
+from yoton.waiting import SIGNAL_INTERVAL
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,8 @@ MAX_TIMEOUT = (2**31 - 1) // 1000
 
 NOT_BACK = "The line was lost, and the peer did not come back."
 
-#: An address where nobody listens yet is tried so many times within the timeout.
+#: An address where nobody listens yet is tried so many times within the timeout, and more often
+#: if that is long.
 _CONNECT_TRIES = 100
 
 
@@ -341,6 +343,7 @@ def listen(address: Address, max_tries: int) -> StreamListener:
 def _reach(address: Address, timeout: float) -> ByteStream:
     """Get a stream to an address, trying again until somebody listens there."""
     deadline = Deadline(timeout)
+    pause = min(timeout / _CONNECT_TRIES, SIGNAL_INTERVAL)
     while True:
         remaining = deadline.remaining() or 0.0
         try:
@@ -349,7 +352,7 @@ def _reach(address: Address, timeout: float) -> ByteStream:
         except OSError as error:
             if deadline.passed():
                 raise ConnectFailed(f"Cannot connect to {_place(address)}: {error}") from error
-        time.sleep(min(timeout / _CONNECT_TRIES, deadline.remaining() or 0.0))
+        time.sleep(min(pause, deadline.remaining() or 0.0))
 
 
 def _place(address: Address) -> str:

@@ -59,9 +59,10 @@ class SilenceDetector:
         self._stand_in: _StandIn | None = None
 
     def begin(self) -> None:
-        """Watch from now on. From any thread; the send thread has to `look` soon."""
-        self._stand_in = _StandIn()
-        self.is_watching = True
+        """Watch from now on. One thread at a time; the send thread has to `look` soon."""
+        if not self.is_watching:
+            self._stand_in = _StandIn()
+            self.is_watching = True
 
     # What the receive thread calls
 
@@ -99,7 +100,7 @@ class SilenceDetector:
     def look(self) -> float:
         """Look in place of the receive thread; returns the seconds until that is due again."""
         stand_in = self._stand_in
-        if stand_in is None:
+        if stand_in is None or not self.is_watching:
             return math.inf
         with stand_in.turn:
             is_needed = self._stand_in is not None and self._is_asleep

@@ -2,10 +2,11 @@
 
 Sending: whoever has put a package into the outbox calls `ThreadedLink.kick`, and writes it to
 the stream there and then if the stream takes it. What it does not take is left to the send
-thread, which waits until it does, and otherwise sleeps until a beat is due.
+thread, which waits until it does, and otherwise sleeps until a beat is due, or silence is to be
+looked for, see `yoton.connection.silence`.
 
-Receiving: the receive thread sleeps until bytes come or the peer counts as silent. It stays back
-while threads that wait for messages read themselves, see `yoton.connection.reader`.
+Receiving: the receive thread sleeps until bytes come, or a peer that is watched counts as silent.
+It stays back while threads that wait for messages read themselves, see `yoton.connection.reader`.
 
 The end: `close` closes the outbox. The send thread writes what is left, then the goodbye, and
 shuts the writing side. The receive thread reads on until the peer's end and is the last one:
@@ -66,7 +67,7 @@ from yoton.gaps import Gap
 from yoton.interest import Confirm, Decline, Notice, Want
 from yoton.message_types import msgpack_to_tagged
 from yoton.package import BEGINNING, SLOT_LINK, Bundle, Package, Place
-from yoton.waiting import WaitPoint
+from yoton.waiting import WaitPoint, wait_time
 
 logger = logging.getLogger(__name__)
 
@@ -252,7 +253,8 @@ class ThreadedLink:
         self._interrupted_timeout: float | None = None
         # Why this end lets go of the line, if it does.
         self._loss_reason: str | None = None
-        # Guards the two fields below it. Never held together with another lock.
+        # Guards the two fields below it, and the beginning of watching. Never held together with
+        # another lock.
         self._lock = threading.RLock()
         self._is_full = False
         self._ending = _Ending()
@@ -350,12 +352,15 @@ class ThreadedLink:
 
     def watch(self) -> None:
         """Notice from now on when the peer falls silent."""
-        if not self._silence.is_watching:
-            with self._lock:
-                self._changed.wake_all()
-                self._silence.begin()
-            self._writer.add_signal(self._protocol.send_watch())
-            self.kick()
+        if self._silence.is_watching:
+            return
+        # Before it counts as watched: Ctrl-C in between must not leave a peer that nobody has
+        # asked for beats. And before all that waits, which may take long; twice does no harm.
+        self._writer.add_notice(self._protocol.send_watch())
+        with self._lock:
+            self._changed.wake_all()
+            self._silence.begin()
+        self.kick()
 
     def probe(self) -> int | None:
         """Send a beat to a silent peer; returns the `ByteStream.retransmissions` so far."""
@@ -512,6 +517,10 @@ class ThreadedLink:
                 self._say_goodbye()
         except OSError as error:
             self._line_lost(error)
+        except Exception:
+            # Nobody writes on: the peer must not take this end for a living one.
+            logger.exception("%s: broken off, as its silence could not be told", self._name)
+            self._break_off()
 
     def _send_until_end(self) -> None:
         while not self._ending.has_begun:
@@ -828,7 +837,7 @@ def write_out(stream: ByteStream, data: bytes, deadline: Deadline) -> None:
         counts: list[int] = []
         stream.write([data], counts)
         data = data[counts[0] :]
-        if data and not stream.wait_writable(deadline.remaining()):
+        if data and not stream.wait_writable(wait_time(deadline)) and deadline.passed():
             raise ConnectFailed(HANDSHAKE_TIMED_OUT)
 
 
