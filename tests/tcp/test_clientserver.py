@@ -34,6 +34,7 @@ from yoton.exceptions import (
     RemoteProtocolError,
     ServerUnavailable,
 )
+from yoton.waiting import SIGNAL_INTERVAL
 
 LOOPBACK = "127.0.0.1"
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -152,6 +153,22 @@ def test_the_reply_to_a_request_comes_back(shouter: Shouter) -> None:
 def test_the_default_handler_repeats_the_request() -> None:
     with RequestServer("localhost:0") as server:
         assert do_request(f"localhost:{server.port}", "hello") == "Requested: hello\r\n"
+
+
+def test_the_main_thread_looks_for_signals_while_it_waits_for_a_reply(
+    shouter: Shouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    selector = selectors.DefaultSelector
+    timeouts, select = [], selector.select
+
+    def note(self: selectors.BaseSelector, timeout: float | None = None) -> object:
+        if threading.current_thread() is threading.main_thread():
+            timeouts.append(timeout)
+        return select(self, timeout)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(selector, "select", note)
+    assert do_request(shouter.address, "hello", None) == "HELLO\r\n"
+    assert set(timeouts) == {SIGNAL_INTERVAL}
 
 
 @pytest.mark.parametrize("timeout", [PATIENCE, 0, -1, None, float("inf"), 1e300])
