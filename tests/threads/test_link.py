@@ -989,7 +989,7 @@ def test_who_cannot_tell_of_silence_breaks_off(
     wait_until(lambda: is_asleep(own))
     own.link.watch()
     own.join()
-    assert "broken off, as its silence could not be told" in caplog.text
+    assert "broken off, as its send thread failed" in caplog.text
 
 
 def test_the_end_of_a_silence_is_told_behind_its_beginning(

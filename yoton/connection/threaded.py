@@ -519,7 +519,7 @@ class ThreadedLink:
             self._line_lost(error)
         except Exception:
             # Nobody writes on: the peer must not take this end for a living one.
-            logger.exception("%s: broken off, as its silence could not be told", self._name)
+            logger.exception("%s: broken off, as its send thread failed", self._name)
             self._break_off()
 
     def _send_until_end(self) -> None:
