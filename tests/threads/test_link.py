@@ -77,6 +77,13 @@ class WrappedStream(MemoryStream):
         super().__init__(stream._incoming, stream._outgoing)
 
 
+def shake_each_others_hands(own: End, other: End) -> None:
+    binding = threading.Thread(target=other.shake_hands)
+    binding.start()
+    own.shake_hands()
+    binding.join(PATIENCE)
+
+
 class Harness:
     """Makes links, and ends them after the test."""
 
@@ -94,10 +101,7 @@ class Harness:
         other_identity = OTHER.replaced(max_data_size=others_max_data_size)
         own = End(own_stream, Protocol(Role.CONNECTOR, OWN), OWN, timeout)
         other = End(other_stream, Protocol(Role.BINDER, other_identity), OTHER, timeout)
-        binding = threading.Thread(target=other.shake_hands)
-        binding.start()
-        own.shake_hands()
-        binding.join(PATIENCE)
+        shake_each_others_hands(own, other)
         self.start(own)
         self.start(other)
         return own, other
@@ -131,10 +135,7 @@ class Harness:
         own_stream, other_stream = memory_stream_pair()
         own = End(own_stream, Protocol(Role.CONNECTOR, OWN), OWN, timeout=0.05)
         other = End(other_stream, Protocol(Role.BINDER, OTHER), OTHER)
-        binding = threading.Thread(target=other.shake_hands)
-        binding.start()
-        own.shake_hands()
-        binding.join(PATIENCE)
+        shake_each_others_hands(own, other)
         self._ends.append(own)
         own.link.start()
         return own, other
